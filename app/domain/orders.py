@@ -189,7 +189,7 @@ class ExchangeReport:
     client_order_id: str
     exchange_order_id: int
     symbol: str
-    status: str  # the exchange's own word: NEW, PARTIALLY_FILLED, FILLED, CANCELED, REJECTED, EXPIRED, EXPIRED_IN_MATCH, ...
+    status: str  # the exchange's own word: NEW, PARTIALLY_FILLED, FILLED, CANCELED, EXPIRED_IN_MATCH, ...
     executed: Decimal
     executed_quote: Decimal
     updated_at_ms: int

@@ -50,11 +50,17 @@ def price_failure(rules: SymbolRules, price: Decimal, *, field: str = "price") -
     """First reason why `price` is not allowed by PRICE_FILTER, or None."""
     word = field.replace("_", " ")
     if rules.min_price and price < rules.min_price:
-        return FilterFailure("PRICE_FILTER", field, f"{word} {plain(price)} is below the least allowed {plain(rules.min_price)}")
+        return FilterFailure(
+            "PRICE_FILTER", field, f"{word} {plain(price)} is below the least allowed {plain(rules.min_price)}"
+        )
     if rules.max_price and price > rules.max_price:
-        return FilterFailure("PRICE_FILTER", field, f"{word} {plain(price)} is above the most allowed {plain(rules.max_price)}")
+        return FilterFailure(
+            "PRICE_FILTER", field, f"{word} {plain(price)} is above the most allowed {plain(rules.max_price)}"
+        )
     if not is_multiple(price, rules.tick_size):
-        return FilterFailure("PRICE_FILTER", field, f"{word} {plain(price)} is not a multiple of the tick {plain(rules.tick_size)}")
+        return FilterFailure(
+            "PRICE_FILTER", field, f"{word} {plain(price)} is not a multiple of the tick {plain(rules.tick_size)}"
+        )
     return None
 
 
@@ -65,11 +71,15 @@ def quantity_failure(rules: SymbolRules, quantity: Decimal, *, is_market: bool =
         bounds.append(("MARKET_LOT_SIZE", rules.market_min_qty, rules.market_max_qty, rules.market_step_size))
     for name, least, most, step in bounds:
         if least and quantity < least:
-            return FilterFailure(name, "quantity", f"quantity {plain(quantity)} is below the lot minimum {plain(least)}")
+            return FilterFailure(
+                name, "quantity", f"quantity {plain(quantity)} is below the lot minimum {plain(least)}"
+            )
         if most and quantity > most:
             return FilterFailure(name, "quantity", f"quantity {plain(quantity)} is above the lot maximum {plain(most)}")
         if not is_multiple(quantity, step):
-            return FilterFailure(name, "quantity", f"quantity {plain(quantity)} is not a multiple of the lot step {plain(step)}")
+            return FilterFailure(
+                name, "quantity", f"quantity {plain(quantity)} is not a multiple of the lot step {plain(step)}"
+            )
     return None
 
 
@@ -77,10 +87,18 @@ def notional_failure(rules: SymbolRules, notional: Decimal, *, is_market: bool =
     """First reason why price x quantity is not allowed by NOTIONAL, or None."""
     check_least = not is_market or rules.min_notional_applies_to_market
     if check_least and rules.min_notional and notional < rules.min_notional:
-        return FilterFailure("NOTIONAL", "quantity", f"order value {plain(notional)} {rules.quote_asset} is below the least allowed {plain(rules.min_notional)}")
+        return FilterFailure(
+            "NOTIONAL",
+            "quantity",
+            f"order value {plain(notional)} {rules.quote_asset} is below the least allowed {plain(rules.min_notional)}",
+        )
     check_most = not is_market or rules.max_notional_applies_to_market
     if check_most and rules.max_notional and notional > rules.max_notional:
-        return FilterFailure("NOTIONAL", "quantity", f"order value {plain(notional)} {rules.quote_asset} is above the most allowed {plain(rules.max_notional)}")
+        return FilterFailure(
+            "NOTIONAL",
+            "quantity",
+            f"order value {plain(notional)} {rules.quote_asset} is above the most allowed {plain(rules.max_notional)}",
+        )
     return None
 
 
