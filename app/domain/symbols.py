@@ -1,7 +1,8 @@
 """Trading rules of a symbol, and the checks an order must pass before it is sent.
 
-Source: Binance Spot API, filters.md (PRICE_FILTER, LOT_SIZE, MARKET_LOT_SIZE, NOTIONAL). A bound of 0
-switches that bound off. The platform and the paper exchange use these same functions.
+Source: Binance Spot API, filters.md (PRICE_FILTER, PERCENT_PRICE_BY_SIDE, LOT_SIZE, MARKET_LOT_SIZE,
+NOTIONAL, MAX_NUM_ORDERS, MAX_NUM_ALGO_ORDERS, MAX_POSITION). A bound of 0 switches that bound off.
+The platform and the paper exchange use these same functions.
 """
 
 from __future__ import annotations
@@ -35,6 +36,14 @@ class SymbolRules:
     max_notional: Decimal = ZERO
     min_notional_applies_to_market: bool = True
     max_notional_applies_to_market: bool = False
+    bid_multiplier_up: Decimal = ZERO
+    bid_multiplier_down: Decimal = ZERO
+    ask_multiplier_up: Decimal = ZERO
+    ask_multiplier_down: Decimal = ZERO
+    average_price_mins: int = 5
+    max_num_orders: int = 0
+    max_num_algo_orders: int = 0
+    max_position: Decimal = ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,47 @@ def price_failure(rules: SymbolRules, price: Decimal, *, field: str = "price") -
         return FilterFailure(
             "PRICE_FILTER", field, f"{word} {plain(price)} is not a multiple of the tick {plain(rules.tick_size)}"
         )
+    return None
+
+
+def percent_price_failure(
+    rules: SymbolRules, price: Decimal, average: Decimal, *, is_buy: bool
+) -> FilterFailure | None:
+    """First reason why `price` is too far from the `average` traded price (PERCENT_PRICE_BY_SIDE), or None."""
+    up, down = (
+        (rules.bid_multiplier_up, rules.bid_multiplier_down)
+        if is_buy
+        else (rules.ask_multiplier_up, rules.ask_multiplier_down)
+    )
+    if up and price > average * up:
+        message = f"price {plain(price)} is more than {plain(up)} times the average {plain(average)}"
+        return FilterFailure("PERCENT_PRICE_BY_SIDE", "price", message)
+    if down and price < average * down:
+        message = f"price {plain(price)} is less than {plain(down)} times the average {plain(average)}"
+        return FilterFailure("PERCENT_PRICE_BY_SIDE", "price", message)
+    return None
+
+
+def open_orders_failure(
+    rules: SymbolRules, open_orders: int, open_algo_orders: int, *, is_algo: bool
+) -> FilterFailure | None:
+    """First reason why one more open order is not allowed (MAX_NUM_ORDERS, MAX_NUM_ALGO_ORDERS), or None."""
+    if rules.max_num_orders and open_orders >= rules.max_num_orders:
+        message = f"{rules.max_num_orders} orders are open on {rules.symbol} already, the most allowed"
+        return FilterFailure("MAX_NUM_ORDERS", "", message)
+    if is_algo and rules.max_num_algo_orders and open_algo_orders >= rules.max_num_algo_orders:
+        message = f"{rules.max_num_algo_orders} stops and targets are open on {rules.symbol} already, the most allowed"
+        return FilterFailure("MAX_NUM_ALGO_ORDERS", "", message)
+    return None
+
+
+def position_failure(rules: SymbolRules, position: Decimal) -> FilterFailure | None:
+    """Why holding `position` of the base asset (open buys included) is not allowed (MAX_POSITION), or None."""
+    if rules.max_position and position > rules.max_position:
+        message = (
+            f"a position of {plain(position)} {rules.base_asset} is above the most allowed {plain(rules.max_position)}"
+        )
+        return FilterFailure("MAX_POSITION", "quantity", message)
     return None
 
 
