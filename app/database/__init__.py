@@ -1,0 +1,1 @@
+"""PostgreSQL: the engine, notifications, migrations and the embedded server."""
