@@ -209,6 +209,9 @@ class FillRow(SQLModel, table=True):
     quote_quantity: Decimal = Field(sa_column=amount())
     commission: Decimal = Field(sa_column=amount())
     commission_asset: str = Field(sa_column=words())
+    commission_price: Decimal | None = Field(
+        default=None, sa_column=amount(nullable=True)
+    )  # quote units for one of a third commission asset, when it was booked; null: base, quote or not known
     is_maker: bool = Field(sa_column=Column(Boolean, nullable=False))
     traded_at: datetime = Field(sa_column=moment(index=True))
     recorded_at: datetime | None = Field(default=None, sa_column=moment(now=True))
