@@ -25,12 +25,14 @@ def die_with_parent(signal_number: int) -> Callable[[], None] | None:
     return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal_number)
 
 
-def end_with_parent() -> None:
-    """In a child that was told its parent's pid: end when that parent is gone, whatever took it.
+def end_with_parent(parent: int | None = None) -> None:
+    """End this process when its parent is gone, whatever took it.
 
-    SIGTERM first, so that the process can tidy up; after 10 s the hard way.
+    `parent` is that process; None: the supervisor named in the environment, if any. SIGTERM first, so
+    that there is time to tidy up; after 10 s the hard way.
     """
-    parent = int(os.environ.get(PARENT_VARIABLE, "0"))
+    if parent is None:
+        parent = int(os.environ.get(PARENT_VARIABLE, "0"))
     if not parent:
         return
 

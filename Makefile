@@ -1,0 +1,58 @@
+# Plumbline. `make run` and `make test` need Python 3.11 or newer and a shell; the rest they fetch themselves.
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(name))))
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+COMMAND := $(BIN)/plumbline
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types unit e2e browser doctor lock clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(COMMAND)  ## start everything and print where to open it (PORT, DATA_DIR, DATABASE_URL are honoured)
+	@exec $(COMMAND) up
+
+test: lint unit e2e  ## check and test everything, as the continuous integration does
+
+lint: $(COMMAND)  ## style, types, and which room may import which
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(COMMAND)  ## every test but those in a browser
+	$(BIN)/pytest --ignore=tests/e2e $(ARGS)
+
+e2e: browser  ## the tests that drive a browser (a process of their own: Playwright and asyncio do not mix)
+	@if ls tests/e2e/test_*.py >/dev/null 2>&1; then \
+	    CHROMIUM="$$($(BIN)/python tests/e2e/browser.py)" && export CHROMIUM && $(BIN)/pytest tests/e2e $(ARGS); fi
+
+browser: $(COMMAND)  ## find a Chromium for the tests, or install one
+	@$(BIN)/python tests/e2e/browser.py >/dev/null
+
+doctor: $(COMMAND)  ## check this machine and this installation
+	@$(COMMAND) doctor
+
+lock: $(INSTALLED)  ## choose versions anew within pyproject.toml's limits (UPGRADE=1: the newest)
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) -o requirements.lock
+
+clean:  ## remove what was built or installed here (never DATA_DIR)
+	rm -rf .venv .web .mypy_cache .ruff_cache .pytest_cache .import_linter_cache test-results
+
+# uv installs ten times faster than pip; where it cannot reach an index that pip is configured for, pip does it.
+$(INSTALLED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	    || { echo "Plumbline needs Python 3.11 or newer; set PYTHON=/path/to/python." >&2; exit 2; }
+	@test -x $(BIN)/python || { echo "Creating .venv"; $(PYTHON) -m venv .venv; }
+	@echo "Installing packages from requirements.lock"
+	@sed -n '/^uv==/,/# via/p' requirements.lock > .venv/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock \
+	    || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+$(COMMAND): pyproject.toml $(INSTALLED)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline --editable .
+	@touch $@
