@@ -1,0 +1,1 @@
+"""Limits and the pre-trade check."""
