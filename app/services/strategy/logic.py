@@ -1,0 +1,70 @@
+"""Logic with three values, over arrays: 1 true, 0 false, -1 unknown (Kleene). Only *true* ever trades."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from app.services.strategy.candles import Floats
+
+Truths = npt.NDArray[np.int8]
+Mask = npt.NDArray[np.bool_]
+
+TRUE, FALSE, UNKNOWN = 1, 0, -1
+NAMES = {TRUE: "true", FALSE: "false", UNKNOWN: "unknown"}
+
+
+def truth_name(value: int) -> str:
+    """`true`, `false` or `unknown`."""
+    return NAMES[value]
+
+
+def decide(holds: Mask, *operands: Floats) -> Truths:
+    """`holds` where every operand is known, unknown elsewhere."""
+    missing = np.zeros(len(holds), np.bool_)
+    for operand in operands:
+        missing |= np.isnan(operand)
+    return np.where(missing, UNKNOWN, holds).astype(np.int8)
+
+
+def all_of(parts: Sequence[Truths]) -> Truths:
+    """False where any is false, else unknown where any is unknown, else true."""
+    false = np.logical_or.reduce([part == FALSE for part in parts])
+    unknown = np.logical_or.reduce([part == UNKNOWN for part in parts])
+    return np.where(false, FALSE, np.where(unknown, UNKNOWN, TRUE)).astype(np.int8)
+
+
+def negate(part: Truths) -> Truths:
+    """True and false swapped; unknown stays unknown."""
+    return np.where(part == UNKNOWN, UNKNOWN, 1 - part).astype(np.int8)
+
+
+def any_of(parts: Sequence[Truths]) -> Truths:
+    """True where any is true, else unknown where any is unknown, else false."""
+    return at_least(1, parts)
+
+
+def at_least(count: int, parts: Sequence[Truths]) -> Truths:
+    """True where `count` are true, false where so many no longer can be, else unknown."""
+    true = np.add.reduce([part == TRUE for part in parts], dtype=np.int64)
+    possible = np.add.reduce([part != FALSE for part in parts], dtype=np.int64)
+    return np.where(true >= count, TRUE, np.where(possible < count, FALSE, UNKNOWN)).astype(np.int8)
+
+
+def earlier(part: Truths, bars: int) -> Truths:
+    """The truth `bars` bars before; unknown before the first bar."""
+    out = np.full(len(part), UNKNOWN, np.int8)
+    out[bars:] = part[: len(part) - bars] if bars < len(part) else []
+    return out
+
+
+def held_for(part: Truths, bars: int) -> Truths:
+    """True at this bar and the `bars`-1 before it."""
+    return part if bars == 1 else all_of([earlier(part, back) for back in range(bars)])
+
+
+def seen_within(part: Truths, bars: int) -> Truths:
+    """True at this bar or one of the `bars`-1 before it."""
+    return part if bars == 1 else any_of([earlier(part, back) for back in range(bars)])
