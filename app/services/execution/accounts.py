@@ -1,0 +1,108 @@
+"""Exchange accounts as their owner sees them. Keys are made, kept and used by the worker only."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database.notifications import notify
+from app.domain.errors import Conflict, InvalidInput, NotFound
+from app.domain.money import plain
+from app.models.execution import Account, AccountKind, Credential
+from app.services.execution.store_postgres import UI_CHANNEL, WORK_CHANNEL
+
+MOST_ACCOUNTS = 20
+MOST_OPENING = Decimal(10) ** 9
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """An account without anything secret. `api_key_hint` is the key's last four characters."""
+
+    id: int
+    label: str
+    kind: str
+    state: str
+    state_reason: str
+    public_key_pem: str
+    api_key_hint: str
+    books_agree_at: datetime | None
+    stream_up: bool
+    created_at: datetime | None
+
+
+async def list_accounts(session: AsyncSession, *, user_id: int) -> list[AccountView]:
+    """The user's accounts, oldest first."""
+    statement = (
+        select(Account, Credential.api_key, Credential.public_key_pem)
+        .outerjoin(Credential, Credential.account_id == Account.id)  # type: ignore[arg-type]
+        .where(Account.user_id == user_id)
+        .order_by(Account.id)  # type: ignore[arg-type]
+    )
+    return [_view(row, api_key, pem) for row, api_key, pem in (await session.execute(statement)).all()]
+
+
+async def get_account(session: AsyncSession, *, user_id: int, account_id: int) -> AccountView:
+    """One of the user's accounts. Raises NotFound."""
+    for account in await list_accounts(session, user_id=user_id):
+        if account.id == account_id:
+            return account
+    raise NotFound("there is no such account")
+
+
+async def request_paper_account(
+    session: AsyncSession, *, user_id: int, label: str, balances: Mapping[str, Decimal]
+) -> AccountView:
+    """Ask the worker for a paper account with these opening balances. It becomes ACTIVE within seconds.
+
+    Raises InvalidInput for a bad label or balance, Conflict when the label is taken.
+    """
+    label = label.strip()
+    if not 1 <= len(label) <= 60:
+        raise InvalidInput("give the account a name of 1 to 60 characters", field="label")
+    for asset, amount in balances.items():
+        if not re.fullmatch(r"[A-Z0-9]{2,10}", asset):
+            raise InvalidInput(f"{asset[:20]!r} is not the name of an asset", field="balances")
+        if not 0 < amount <= MOST_OPENING:
+            raise InvalidInput(
+                f"the opening balance of {asset} must be above 0 and at most 1,000,000,000", field="balances"
+            )
+    if not balances:
+        raise InvalidInput("give at least one opening balance", field="balances")
+    existing = await list_accounts(session, user_id=user_id)
+    if any(account.label == label for account in existing):
+        raise Conflict(f"you already have an account called {label!r}")
+    if len(existing) >= MOST_ACCOUNTS:
+        raise Conflict(f"you have {MOST_ACCOUNTS} accounts already")
+    values = {
+        "user_id": user_id,
+        "label": label,
+        "kind": AccountKind.PAPER.value,
+        "opening_balances": {asset: plain(amount) for asset, amount in balances.items()},
+    }
+    account_id = (await session.execute(insert(Account).values(values).returning(Account.id))).scalar_one()
+    await notify(session, WORK_CHANNEL, "accounts")
+    await notify(session, UI_CHANNEL, json.dumps({"user_id": user_id, "kind": "account", "id": account_id}))
+    return await get_account(session, user_id=user_id, account_id=int(account_id or 0))
+
+
+def _view(row: Account, api_key: str | None, public_key_pem: str | None) -> AccountView:
+    return AccountView(
+        id=row.id or 0,
+        label=row.label,
+        kind=row.kind,
+        state=row.state,
+        state_reason=row.state_reason,
+        public_key_pem=public_key_pem or "",
+        api_key_hint=(api_key or "")[-4:],
+        books_agree_at=row.books_agree_at,
+        stream_up=row.stream_up,
+        created_at=row.created_at,
+    )

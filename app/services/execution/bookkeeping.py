@@ -1,0 +1,398 @@
+"""The one place where knowledge about an order enters the books.
+
+Pure functions from (order, what became known, time) to steps. A step is one event, the fill it brings (if
+any) and the order after it; the store writes each step's event, fill and projection together. Every function
+here is idempotent in the sense that matters: told the same thing twice, it has nothing more to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+from app.domain.errors import require
+from app.domain.money import ZERO, plain
+from app.domain.orders import (
+    FINAL,
+    EventKind,
+    EventSource,
+    ExchangeReport,
+    Fill,
+    Order,
+    OrderStatus,
+    Side,
+    check_edge,
+)
+
+S = OrderStatus
+#: Reason of an EXPIRED order that, after the death bound, the exchange had never heard of.
+NEVER_ARRIVED = "NEVER_ARRIVED"
+STALE_INTENT = "STALE_INTENT"
+
+#: The exchange's words for states in which an order still works, and for final ones.
+WORKING_WORDS = frozenset({"NEW", "PENDING_NEW", "PARTIALLY_FILLED", "PENDING_CANCEL"})
+FINAL_WORDS: Mapping[str, OrderStatus] = {
+    "FILLED": S.FILLED,
+    "CANCELED": S.CANCELED,
+    "REJECTED": S.REJECTED,
+    "EXPIRED": S.EXPIRED,
+    "EXPIRED_IN_MATCH": S.EXPIRED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact to append. `dedup_key` is unique per order: the same fact cannot be written twice."""
+
+    kind: EventKind
+    from_status: OrderStatus | None
+    to_status: OrderStatus
+    source: EventSource
+    dedup_key: str
+    occurred_at_ms: int
+    payload: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An event, the fill it carries, and the order as it is afterwards."""
+
+    event: Event
+    order: Order
+    fill: Fill | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a report changes. `needs_trades`: fills are missing, fetch them and apply again."""
+
+    order: Order
+    steps: tuple[Step, ...] = ()
+    needs_trades: bool = False
+    incident: tuple[str, str] | None = None  # (kind, message)
+
+
+def reserved_after(order: Order) -> Decimal:
+    """What a working order still holds back of its reserved asset; 0 once it is final."""
+    if order.status in FINAL:
+        return ZERO
+    if order.side is Side.SELL:
+        return (order.quantity or ZERO) - order.filled
+    if order.price is not None and order.quantity is not None:
+        return order.price * (order.quantity - order.filled)
+    # Market buys hold back the quote they may spend, less what is spent.
+    initial = order.quote_quantity if order.quote_quantity is not None else order.reserved + order.filled_quote
+    return max(ZERO, initial - order.filled_quote)
+
+
+def _step(
+    order: Order,
+    kind: EventKind,
+    source: EventSource,
+    at_ms: int,
+    dedup_key: str,
+    *,
+    to: OrderStatus | None = None,
+    payload: dict[str, Any] | None = None,
+    fill: Fill | None = None,
+    **changes: Any,
+) -> Step:
+    """Build a step: check the edge, advance the version, keep the reservation in line."""
+    status = to or order.status
+    check_edge(order.status, status, resurrecting=kind is EventKind.RESURRECTED)
+    after = replace(order, status=status, version=order.version + 1, **changes)
+    after = replace(after, reserved=reserved_after(after) if "reserved" not in changes else changes["reserved"])
+    event = Event(kind, order.status, status, source, dedup_key, at_ms, payload or {})
+    return Step(event, after, fill)
+
+
+# --- our own acts -----------------------------------------------------------------------------------------
+
+
+def created(order: Order, source: EventSource, at_ms: int) -> Step:
+    """The first event of an order: its intent is committed, nothing is sent."""
+    require(order.status is S.NEW and order.version == 1, "a new order starts at version 1", status=order.status)
+    payload = {
+        "symbol": order.symbol,
+        "side": order.side,
+        "type": order.type,
+        "quantity": _text(order.quantity),
+        "quote_quantity": _text(order.quote_quantity),
+        "price": _text(order.price),
+        "stop_price": _text(order.stop_price),
+    }
+    return Step(Event(EventKind.CREATED, None, S.NEW, source, "created", at_ms, payload), order)
+
+
+def attempt(order: Order, *, signed_timestamp_ms: int, recv_window_ms: int, at_ms: int) -> Step:
+    """NEW → SUBMITTED, committed before the wire: from here on the exchange may have the order."""
+    return _step(
+        order,
+        EventKind.ATTEMPT_SENT,
+        EventSource.EXECUTOR,
+        at_ms,
+        "attempt",
+        to=S.SUBMITTED,
+        payload={"signed_timestamp_ms": signed_timestamp_ms, "recv_window_ms": recv_window_ms},
+        signed_timestamp_ms=signed_timestamp_ms,
+        recv_window_ms=recv_window_ms,
+    )
+
+
+def refused(order: Order, *, code: str, reason: str, source: EventSource, at_ms: int) -> Step:
+    """REJECTED: refused by us before sending, or definitely refused by the exchange."""
+    return _step(
+        order,
+        EventKind.REJECTED,
+        source,
+        at_ms,
+        "rejected",
+        to=S.REJECTED,
+        payload={"code": code, "reason": reason},
+        reject_code=code,
+        reject_reason=reason,
+        outcome_unknown_since_ms=None,
+    )
+
+
+def expired(order: Order, *, code: str, reason: str, source: EventSource, at_ms: int) -> Step:
+    """EXPIRED by our own decision: a stale intent, or an order that never arrived."""
+    return _step(
+        order,
+        EventKind.EXPIRED,
+        source,
+        at_ms,
+        f"expired:{code}",
+        to=S.EXPIRED,
+        payload={"code": code, "reason": reason},
+        reject_code=code,
+        reject_reason=reason,
+        outcome_unknown_since_ms=None,
+    )
+
+
+def outcome_unknown(order: Order, *, reason: str, at_ms: int) -> Step | None:
+    """Flag a sent order of which no usable answer came. None when it is flagged or settled already."""
+    if order.status not in (S.SUBMITTED, S.CANCELING) or order.outcome_unknown_since_ms is not None:
+        return None
+    if order.exchange_order_id is not None:
+        return None
+    return _step(
+        order,
+        EventKind.OUTCOME_UNKNOWN,
+        EventSource.EXECUTOR,
+        at_ms,
+        "outcome_unknown",
+        payload={"reason": reason},
+        outcome_unknown_since_ms=at_ms,
+    )
+
+
+def cancel_requested(order: Order, *, source: EventSource, at_ms: int, reason: str = "") -> Step | None:
+    """Decide to cancel. NEW ends at once (nothing was sent); a final or canceling order: None."""
+    payload = {"reason": reason} if reason else {}
+    if order.status is S.NEW:
+        return _step(order, EventKind.CANCELED, source, at_ms, "canceled", to=S.CANCELED, payload=payload)
+    if order.status in FINAL or order.status is S.CANCELING:
+        return None
+    return _step(
+        order,
+        EventKind.CANCEL_REQUESTED,
+        source,
+        at_ms,
+        f"cancel_requested:{order.version}",
+        to=S.CANCELING,
+        payload=payload,
+        cancel_requested_at_ms=at_ms,
+    )
+
+
+def cancel_refused(order: Order, *, code: str, reason: str, at_ms: int) -> Step | None:
+    """The exchange refused the cancel and the order lives on."""
+    if order.status is not S.CANCELING:
+        return None
+    return _step(
+        order,
+        EventKind.CANCEL_REFUSED,
+        EventSource.EXECUTOR,
+        at_ms,
+        f"cancel_refused:{order.version}",
+        to=S.PARTIALLY_FILLED if order.filled > 0 else S.OPEN,
+        payload={"code": code, "reason": reason},
+        cancel_requested_at_ms=None,
+    )
+
+
+# --- what the exchange says --------------------------------------------------------------------------------
+
+
+def apply_report(
+    order: Order,
+    known_trade_ids: Collection[int],
+    report: ExchangeReport,
+    *,
+    source: EventSource,
+    at_ms: int,
+) -> Applied:
+    """Compare an exchange report with the book and say what is missing in the book.
+
+    The same for a REST answer, an executionReport, reconciliation and recovery. Fills are facts and are
+    applied whatever the order's state; the status word is believed only once every fill it implies is here.
+    """
+    if order.status is S.REJECTED:
+        words = f"the exchange knows order {order.client_order_id}, which our books have as REJECTED"
+        return Applied(order, incident=("REJECTED_BUT_EXISTS", words))
+    steps: list[Step] = []
+    incident = _arrive(order, report, source, at_ms, steps)
+    _book_fills(steps[-1].order if steps else order, known_trade_ids, report.fills, source, at_ms, steps)
+    current = steps[-1].order if steps else order
+    if current.filled < report.executed:
+        return Applied(current, tuple(steps), needs_trades=True, incident=incident)
+    if report.status in FINAL_WORDS:
+        _conclude(current, report, source, at_ms, steps)
+    elif report.status not in WORKING_WORDS:
+        incident = ("UNKNOWN_STATUS", f"the exchange calls order {order.client_order_id} {report.status!r}")
+    current = steps[-1].order if steps else order
+    return Applied(current, tuple(steps), incident=incident)
+
+
+def apply_trades(
+    order: Order, known_trade_ids: Collection[int], fills: Iterable[Fill], *, source: EventSource, at_ms: int
+) -> Applied:
+    """Book fills that were fetched on their own (late fills, backfill)."""
+    steps: list[Step] = []
+    _book_fills(order, known_trade_ids, fills, source, at_ms, steps)
+    return Applied(steps[-1].order if steps else order, tuple(steps))
+
+
+def _arrive(
+    order: Order, report: ExchangeReport, source: EventSource, at_ms: int, steps: list[Step]
+) -> tuple[str, str] | None:
+    """First news of an order: take over its exchange id and leave SUBMITTED."""
+    if order.exchange_order_id is not None:
+        require(
+            order.exchange_order_id == report.exchange_order_id,
+            "one client order id, two exchange orders",
+            client_order_id=order.client_order_id,
+            ours=order.exchange_order_id,
+            theirs=report.exchange_order_id,
+        )
+        return None
+    incident = None
+    payload = {"exchange_order_id": report.exchange_order_id, "status": report.status}
+    news = {"exchange_order_id": report.exchange_order_id, "outcome_unknown_since_ms": None}
+    if order.status is S.EXPIRED:
+        words = f"order {order.client_order_id} surfaced after it was given up as never arrived"
+        incident = ("RESURRECTED", words)
+        steps.append(
+            _step(order, EventKind.RESURRECTED, source, at_ms, "resurrected", to=S.OPEN, payload=payload, **news)
+        )
+        return incident
+    if order.status is S.NEW:
+        # Our books were restored from before the attempt (F61): the order is out, so an attempt was made.
+        steps.append(_step(order, EventKind.RECONCILED, source, at_ms, "recovered", to=S.SUBMITTED))
+        order = steps[-1].order
+    to = S.OPEN if order.status is S.SUBMITTED else order.status
+    if report.status == "REJECTED" and report.executed == 0:
+        to = order.status  # `_conclude` takes it from SUBMITTED straight to REJECTED
+    steps.append(_step(order, EventKind.ACKNOWLEDGED, source, at_ms, "acknowledged", to=to, payload=payload, **news))
+    return incident
+
+
+def _book_fills(
+    order: Order,
+    known_trade_ids: Collection[int],
+    fills: Iterable[Fill],
+    source: EventSource,
+    at_ms: int,
+    steps: list[Step],
+) -> None:
+    """One step a fill we do not have yet, in the exchange's order."""
+    seen = set(known_trade_ids)
+    for fill in sorted(fills, key=lambda f: (f.traded_at_ms, f.trade_id)):
+        if fill.trade_id in seen:
+            continue
+        seen.add(fill.trade_id)
+        filled = order.filled + fill.quantity
+        require(
+            order.quantity is None or filled <= order.quantity,
+            "more filled than ordered",
+            client_order_id=order.client_order_id,
+            filled=filled,
+            quantity=order.quantity,
+        )
+        late = order.status in FINAL
+        steps.append(
+            _step(
+                order,
+                EventKind.LATE_FILL if late else EventKind.FILL_APPLIED,
+                source,
+                at_ms,
+                f"fill:{fill.trade_id}",
+                to=_status_after_fill(order, filled),
+                payload=_fill_payload(fill),
+                fill=fill,
+                filled=filled,
+                filled_quote=order.filled_quote + fill.quote_quantity,
+            )
+        )
+        order = steps[-1].order
+
+
+def _status_after_fill(order: Order, filled: Decimal) -> OrderStatus:
+    if order.status in FINAL:
+        return order.status
+    if order.quantity is not None and filled == order.quantity:
+        return S.FILLED
+    return order.status if order.status is S.CANCELING else S.PARTIALLY_FILLED
+
+
+def _conclude(order: Order, report: ExchangeReport, source: EventSource, at_ms: int, steps: list[Step]) -> None:
+    """Take over the exchange's final word; every fill it implies is already booked."""
+    if order.status in FINAL:
+        return
+    to = FINAL_WORDS[report.status]
+    if to is S.REJECTED and order.filled > 0:
+        to = S.EXPIRED  # REJECTED never carries a fill
+    kinds = {
+        S.CANCELED: EventKind.CANCELED,
+        S.EXPIRED: EventKind.EXPIRED,
+        S.REJECTED: EventKind.REJECTED,
+        S.FILLED: EventKind.RECONCILED,
+    }
+    changes: dict[str, Any] = {"last_report_ms": max(order.last_report_ms, report.updated_at_ms)}
+    if to is S.FILLED:
+        # Sized in quote: what was bought is only known now.
+        require(order.quantity is None, "FILLED without all fills", client_order_id=order.client_order_id)
+        changes["quantity"] = order.filled
+    if to in (S.REJECTED, S.EXPIRED):
+        changes |= {"reject_code": report.status, "reject_reason": report.reject_reason}
+    payload = {"status": report.status, "executed": plain(report.executed)}
+    steps.append(_step(order, kinds[to], source, at_ms, f"final:{to}", to=to, payload=payload, **changes))
+
+
+def _fill_payload(fill: Fill) -> dict[str, Any]:
+    return {
+        "trade_id": fill.trade_id,
+        "quantity": plain(fill.quantity),
+        "price": plain(fill.price),
+        "commission": plain(fill.commission),
+        "commission_asset": fill.commission_asset,
+        "traded_at_ms": fill.traded_at_ms,
+    }
+
+
+def _text(value: Decimal | None) -> str | None:
+    return None if value is None else plain(value)
+
+
+def death_bound_ms(order: Order, *, engine_timeout_ms: int, visibility_margin_ms: int) -> int:
+    """Exchange time after which an attempt that nobody can find does not exist.
+
+    signed timestamp + recvWindow (Binance checks it again before the engine) + the gateway's own time-out
+    + a margin for late visibility. Source: Binance rest-api.md "Timing security"; reliability notes §3.
+    """
+    require(order.signed_timestamp_ms is not None, "only a sent order has a death bound", order_id=order.id)
+    return (order.signed_timestamp_ms or 0) + (order.recv_window_ms or 0) + engine_timeout_ms + visibility_margin_ms

@@ -1,0 +1,182 @@
+"""Reconciliation: our books are compared with the exchange, and what is missing is adopted.
+
+The exchange is authoritative for status and fills, our database for intent. An error while asking is no
+information: the pass ends with that error and changes nothing more. Repairs go through the same function as
+every other report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.domain.clock import Clock
+from app.domain.money import ZERO, plain
+from app.domain.orders import EventSource, ExchangeReport, Order, OrderStatus
+from app.services.exchange.protocol import AskingFailed, TradingSession
+from app.services.execution import bookkeeping
+from app.services.execution.store import Store
+from app.services.execution.submit import ForeignOrder, Submitter
+
+#: How far back history is swept for orders and fills we do not know. Non-final orders are asked at any age.
+WINDOW_MS = 24 * 3_600_000
+#: Pauses between looks at balances that differ.
+BALANCE_PAUSES_S = (0.3, 1.0)
+
+
+@dataclass(slots=True)
+class PassResult:
+    """What one pass over one account found."""
+
+    account_id: int
+    trigger: str
+    started_ms: int
+    finished_ms: int = 0
+    checked: int = 0
+    repaired: int = 0
+    unresolved: int = 0
+    agrees: bool = False
+    differences: list[dict[str, Any]] = field(default_factory=list)
+    error: str = ""
+
+
+class Reconciler:
+    """Compares one account at a time. `sessions` by account id."""
+
+    def __init__(
+        self, store: Store, sessions: Mapping[int, TradingSession], submitter: Submitter, clock: Clock
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._submitter = submitter
+        self._clock = clock
+
+    async def run(self, account_id: int, *, trigger: str, sweep_history: bool = False) -> PassResult:
+        """One pass: every non-final order, fills of the last 24 h (`sweep_history`), balances.
+
+        Never raises for what the exchange or the network did: `error` says it, `agrees` is then False.
+        """
+        result = PassResult(account_id, trigger, self._clock.now_ms())
+        try:
+            await self._orders(result)
+            await self._history(result, since_ms=self._clock.exchange_now_ms() - WINDOW_MS, full=sweep_history)
+            await self._balances(result)
+            result.agrees = not result.differences and result.unresolved == 0
+        except AskingFailed as failure:
+            result.error = failure.reason
+            if failure.freezes_account:
+                async with self._store.transaction() as tx:
+                    await tx.freeze_account(account_id, f"the exchange refused the key: {failure.reason}")
+        result.finished_ms = self._clock.now_ms()
+        async with self._store.transaction() as tx:
+            await tx.record_pass(result)
+        return result
+
+    async def _orders(self, result: PassResult) -> None:
+        """Every order the exchange may know: from the list of open orders, else one by one."""
+        async with self._store.transaction() as tx:
+            before = list(await tx.in_flight(result.account_id))
+        # Orders are read before the exchange is asked: what changes later is the stream's or the next pass's.
+        listed = {report.client_order_id: report for report in await self._sessions[result.account_id].open_orders()}
+        for order in before:
+            result.checked += 1
+            report = listed.get(order.client_order_id)
+            if report is not None:
+                after = await self._submitter.apply(result.account_id, report, EventSource.RECONCILER)
+            else:
+                after = await self._submitter.ask(order, source=EventSource.RECONCILER)
+            self._count(result, order, after)
+        ours = {order.client_order_id for order in before}
+        await self._foreign(result, [report for cid, report in listed.items() if cid not in ours])
+
+    def _count(self, result: PassResult, before: Order, after: Order) -> None:
+        if after.version != before.version:
+            result.repaired += 1
+            result.differences.append(
+                {
+                    "what": "order",
+                    "order_id": after.id,
+                    "was": before.status,
+                    "is": after.status,
+                    "filled": plain(after.filled),
+                    "repaired": True,
+                }
+            )
+        if after.outcome_unknown_since_ms is not None:
+            result.unresolved += 1
+
+    async def _foreign(self, result: PassResult, reports: list[ExchangeReport]) -> None:
+        """Open orders that are not in our books: shown, never touched."""
+        for report in reports:
+            try:
+                await self._submitter.apply(result.account_id, report, EventSource.RECONCILER)
+            except ForeignOrder:
+                result.differences.append(
+                    {
+                        "what": "foreign order",
+                        "symbol": report.symbol,
+                        "client_order_id": report.client_order_id,
+                        "exchange_order_id": report.exchange_order_id,
+                        "repaired": False,
+                    }
+                )
+
+    async def _history(self, result: PassResult, *, since_ms: int, full: bool) -> None:
+        """Fills of the last 24 h that our books lack; with `full` also orders we should know (F61)."""
+        session = self._sessions[result.account_id]
+        async with self._store.transaction() as tx:
+            symbols = await tx.symbols_traded(result.account_id, since_ms)
+        for symbol in symbols:
+            if full:
+                for report in await session.orders_since(symbol, since_ms):
+                    await self._adopt(result, report)
+            for trade in await session.trades_since(symbol, since_ms):
+                async with self._store.transaction() as tx:
+                    order = await tx.order_by_exchange_id(result.account_id, symbol, trade.exchange_order_id)
+                    if order is None:
+                        continue  # foreign, or an order whose arrival is still being settled above
+                    applied = bookkeeping.apply_trades(
+                        order,
+                        await tx.trade_ids(order.id),
+                        [trade.fill],
+                        source=EventSource.RECONCILER,
+                        at_ms=self._clock.exchange_now_ms(),
+                    )
+                    await tx.write(applied.steps)
+                if applied.steps:
+                    self._count(result, order, applied.order)
+
+    async def _adopt(self, result: PassResult, report: ExchangeReport) -> None:
+        async with self._store.transaction() as tx:
+            before = await tx.order_by_client_id(result.account_id, report.client_order_id)
+        if before is None or before.status is OrderStatus.REJECTED:
+            return
+        after = await self._submitter.apply(result.account_id, report, EventSource.RECONCILER)
+        self._count(result, before, after)
+
+    async def _balances(self, result: PassResult) -> None:
+        """Totals by asset. A difference is shown, never corrected in silence.
+
+        A fill may be on its way while we look, so a difference counts only if it stays.
+        """
+        for pause_s in (*BALANCE_PAUSES_S, None):
+            theirs = await self._sessions[result.account_id].balances()
+            totals = {asset: balance.free + balance.locked for asset, balance in theirs.items()}
+            async with self._store.transaction() as tx:
+                ours = await tx.balances(result.account_id)
+                await tx.see_balances(result.account_id, totals)
+            differing = sorted(a for a in ours.keys() | totals.keys() if ours.get(a, ZERO) != totals.get(a, ZERO))
+            if not differing or pause_s is None:
+                break
+            await self._clock.sleep(pause_s)
+        for asset in differing:
+            result.differences.append(
+                {
+                    "what": "balance",
+                    "asset": asset,
+                    "ours": plain(ours.get(asset, ZERO)),
+                    "exchange": plain(totals.get(asset, ZERO)),
+                    "repaired": False,
+                }
+            )

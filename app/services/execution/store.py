@@ -1,0 +1,191 @@
+"""What execution needs of storage. PostgreSQL and memory both implement it and pass one contract suite.
+
+A `Transaction` is all-or-nothing. Functions that return an order lock it until the end. The store enforces
+what must hold whatever the caller does: legal edges, gapless events, one attempt an order, fills once by
+(account, symbol, trade id), the worker's epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Protocol
+
+from app.services.risk.limits import Limits
+
+if TYPE_CHECKING:
+    from app.services.execution.reconcile import PassResult
+
+from app.domain.orders import Order, OrderStatus
+from app.domain.symbols import SymbolRules
+from app.services.execution.bookkeeping import Step
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFacts:
+    """An account as trading needs it."""
+
+    id: int
+    user_id: int
+    kind: str
+    state: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class TradingFacts:
+    """What the pre-trade check looks at, read under the account's lock."""
+
+    account: AccountFacts
+    rules: SymbolRules | None
+    price: Decimal | None
+    price_age_ms: int | None
+    base_total: Decimal
+    base_reserved: Decimal
+    quote_total: Decimal
+    quote_reserved: Decimal
+    position: Decimal  # base held over all runs
+    open_buy_notional: Decimal  # quote still to be spent by working buy orders of the symbol
+    kill_switch: str | None  # reason, when one is engaged for this order's scope
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRecord:
+    """An entry and its protection, see `app.models.execution.Plan`."""
+
+    id: int
+    account_id: int
+    run_id: int
+    symbol: str
+    state: str
+    entry_order_id: int | None
+    stop_order_id: int | None
+    exit_order_id: int | None
+    stop_spec: dict[str, Any]
+    stop_price: Decimal | None
+    time_stop_ms: int | None
+    exit_reason: str
+    tries: int
+
+
+class Transaction(Protocol):
+    """One unit of work."""
+
+    async def order(self, order_id: int) -> Order | None:
+        """The order, locked."""
+        ...
+
+    async def order_by_client_id(self, account_id: int, client_order_id: str) -> Order | None:
+        """The order with this client order id, locked."""
+        ...
+
+    async def order_by_exchange_id(self, account_id: int, symbol: str, exchange_order_id: int) -> Order | None:
+        """The order with this exchange order id, locked."""
+        ...
+
+    async def order_by_intent(self, account_id: int, intent_key: str) -> Order | None:
+        """The order made for this intent, if there is one."""
+        ...
+
+    async def add_order(self, step: Step) -> Order:
+        """Insert a NEW order with its first event; returns it with its id."""
+        ...
+
+    async def write(self, steps: Sequence[Step]) -> None:
+        """Append the steps of one order: events, fills, projection, positions and balances together."""
+        ...
+
+    async def trade_ids(self, order_id: int) -> set[int]:
+        """Trade ids booked for an order."""
+        ...
+
+    async def claim_new(self, busy: Collection[int] = ()) -> Order | None:
+        """Lock the oldest NEW order nobody else works on, passing over the accounts in `busy`."""
+        ...
+
+    async def in_flight(self, account_id: int | None = None) -> Sequence[Order]:
+        """Orders the exchange may know, not locked."""
+        ...
+
+    async def with_status(self, status: OrderStatus) -> Sequence[Order]:
+        """Orders in one state, not locked."""
+        ...
+
+    async def symbols_traded(self, account_id: int, since_ms: int) -> Sequence[str]:
+        """Symbols of orders created since, or still unfinished."""
+        ...
+
+    async def account(self, account_id: int) -> AccountFacts | None:
+        """The account."""
+        ...
+
+    async def trading_facts(
+        self, account_id: int, symbol: str, run_id: int | None, *, now_ms: int
+    ) -> TradingFacts | None:
+        """Everything the pre-trade check needs, with the account locked until the end."""
+        ...
+
+    async def kill_switch(self, account_id: int, run_id: int | None) -> str | None:
+        """The reason of an engaged kill switch that covers this account or run, else None."""
+        ...
+
+    async def freeze_account(self, account_id: int, reason: str) -> None:
+        """Stop using an account's key and open an incident."""
+        ...
+
+    async def add_incident(
+        self, kind: str, message: str, *, account_id: int | None = None, order_id: int | None = None
+    ) -> None:
+        """Open an incident, unless the same one is open."""
+        ...
+
+    async def plans_open(self, account_id: int | None = None) -> Sequence[PlanRecord]:
+        """Plans that are not CLOSED."""
+        ...
+
+    async def plan(self, plan_id: int) -> PlanRecord | None:
+        """The plan, locked."""
+        ...
+
+    async def add_plan(self, plan: PlanRecord) -> int:
+        """Insert a plan; returns its id."""
+        ...
+
+    async def save_plan(self, plan: PlanRecord) -> None:
+        """Replace a plan's state."""
+        ...
+
+    async def plan_orders(self, plan_id: int) -> Sequence[Order]:
+        """All orders of a plan, oldest first, locked."""
+        ...
+
+    async def run_position(self, account_id: int, run_id: int, symbol: str) -> Decimal:
+        """Base quantity a run holds, net of fees paid in base."""
+        ...
+
+    async def balances(self, account_id: int) -> dict[str, Decimal]:
+        """Totals by asset in our books."""
+        ...
+
+    async def see_balances(self, account_id: int, totals: Mapping[str, Decimal]) -> None:
+        """Record what the exchange says the totals are, beside ours."""
+        ...
+
+    async def record_pass(self, result: PassResult) -> None:
+        """Keep a reconciliation's result; when the books agree, say since when."""
+        ...
+
+    async def wake(self, what: str) -> None:
+        """Hint to the worker, delivered at commit."""
+        ...
+
+
+class Store(Protocol):
+    """Where transactions come from."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Commit on leaving without an exception, roll back otherwise."""
+        ...

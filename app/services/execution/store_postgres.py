@@ -1,0 +1,391 @@
+"""Storage of execution in PostgreSQL. Triggers guard what this code writes; see the first migration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import func, insert, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.database.notifications import notify
+from app.domain.clock import to_datetime
+from app.domain.money import ZERO
+from app.domain.orders import FINAL, IN_FLIGHT, Order, OrderStatus, Side
+from app.domain.symbols import SymbolRules
+from app.models.analytics import Price
+from app.models.execution import (
+    Account,
+    AccountState,
+    FillRow,
+    Incident,
+    KillSwitch,
+    OrderAttempt,
+    OrderEventRow,
+    OrderRow,
+    Plan,
+    PlanState,
+    ReconciliationPass,
+    SymbolRow,
+)
+from app.models.portfolio import Balance, PositionRow
+from app.services.execution.bookkeeping import Step
+from app.services.execution.reconcile import PassResult
+from app.services.execution.rows import (
+    changed_values,
+    fill_values,
+    order_of,
+    order_values,
+    plan_of,
+    plan_values,
+    rules_of,
+)
+from app.services.execution.store import AccountFacts, PlanRecord, TradingFacts
+from app.services.portfolio.projection import book_fill
+from app.services.risk.limits import limits_of
+
+WORK_CHANNEL = "plumbline_work"
+UI_CHANNEL = "plumbline_ui"
+_UNFINISHED = [s.value for s in OrderStatus if s not in FINAL]
+
+
+class PostgresTransaction:
+    """`Transaction` over an SQLAlchemy session whose transaction somebody else commits.
+
+    `epoch` is the worker's fencing token; None for the web, whose few kinds of events need none.
+    """
+
+    def __init__(self, session: AsyncSession, epoch: int | None = None) -> None:
+        self.session = session
+        self._epoch = epoch
+        self._users: dict[int, int] = {}
+
+    async def _one_order(self, *conditions: Any) -> Order | None:
+        statement = select(OrderRow).where(*conditions).with_for_update().execution_options(populate_existing=True)
+        row = (await self.session.execute(statement)).scalar_one_or_none()
+        return None if row is None else order_of(row)
+
+    async def order(self, order_id: int) -> Order | None:
+        return await self._one_order(OrderRow.id == order_id)
+
+    async def order_by_client_id(self, account_id: int, client_order_id: str) -> Order | None:
+        return await self._one_order(OrderRow.account_id == account_id, OrderRow.client_order_id == client_order_id)
+
+    async def order_by_exchange_id(self, account_id: int, symbol: str, exchange_order_id: int) -> Order | None:
+        return await self._one_order(
+            OrderRow.account_id == account_id,
+            OrderRow.symbol == symbol,
+            OrderRow.exchange_order_id == exchange_order_id,
+        )
+
+    async def order_by_intent(self, account_id: int, intent_key: str) -> Order | None:
+        return await self._one_order(OrderRow.account_id == account_id, OrderRow.intent_key == intent_key)
+
+    async def add_order(self, step: Step) -> Order:
+        statement = insert(OrderRow).values(order_values(step.order)).returning(OrderRow.id)
+        order_id = (await self.session.execute(statement)).scalar_one()
+        order = replace(step.order, id=int(order_id or 0))
+        await self._append(replace(step, order=order))
+        await self._tell(order, "order", order.id)
+        return order
+
+    async def write(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            await self._append(step)
+            if step.fill is not None:
+                await self.session.execute(insert(FillRow).values(fill_values(step.order, step.fill)))
+            if step.event.kind == "attempt_sent":
+                await self._record_attempt(step.order)
+            statement = update(OrderRow).where(OrderRow.id == step.order.id).values(changed_values(step.order))
+            await self.session.execute(statement)
+            if step.fill is not None:
+                await self._book(step)
+        if steps:
+            order = steps[-1].order
+            await self._tell(order, "order", order.id)
+            if order.plan_id is not None:
+                await self.wake("plans")
+
+    async def _append(self, step: Step) -> None:
+        event = step.event
+        await self.session.execute(
+            insert(OrderEventRow).values(
+                order_id=step.order.id,
+                seq=step.order.version,
+                kind=event.kind.value,
+                from_status=event.from_status.value if event.from_status else None,
+                to_status=event.to_status.value,
+                source=event.source.value,
+                epoch=self._epoch,
+                payload=event.payload,
+                dedup_key=event.dedup_key,
+                occurred_at=to_datetime(event.occurred_at_ms),
+            )
+        )
+
+    async def _record_attempt(self, order: Order) -> None:
+        await self.session.execute(
+            insert(OrderAttempt).values(
+                order_id=order.id,
+                epoch=self._epoch or 0,
+                signed_timestamp_ms=order.signed_timestamp_ms,
+                recv_window_ms=order.recv_window_ms,
+            )
+        )
+
+    async def _book(self, step: Step) -> None:
+        order, fill = step.order, step.fill
+        if fill is None:
+            return
+        account = await self.account(order.account_id)
+        rules = await self._rules(account.kind if account else "", order.symbol)
+        if rules is None:
+            raise LookupError(f"no trading rules of {order.symbol} although it traded")
+        commission_price = None
+        if fill.commission and fill.commission_asset not in (rules.base_asset, rules.quote_asset):
+            found = await self._price(account.kind if account else "", fill.commission_asset + rules.quote_asset)
+            commission_price = found[0] if found else None
+        await book_fill(
+            self.session,
+            order=order,
+            fill=fill,
+            base_asset=rules.base_asset,
+            quote_asset=rules.quote_asset,
+            commission_price=commission_price,
+        )
+        await self._tell(order, "fill", order.id)
+
+    async def trade_ids(self, order_id: int) -> set[int]:
+        found = await self.session.execute(select(FillRow.trade_id).where(FillRow.order_id == order_id))
+        return set(found.scalars())
+
+    async def claim_new(self, busy: Collection[int] = ()) -> Order | None:
+        statement = (
+            select(OrderRow)
+            .where(OrderRow.status == OrderStatus.NEW.value, OrderRow.account_id.not_in(list(busy)))  # type: ignore[attr-defined]
+            .order_by(OrderRow.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
+        )
+        row = (await self.session.execute(statement)).scalar_one_or_none()
+        return None if row is None else order_of(row)
+
+    async def in_flight(self, account_id: int | None = None) -> Sequence[Order]:
+        statement = select(OrderRow).where(OrderRow.status.in_([s.value for s in IN_FLIGHT])).order_by(OrderRow.id)
+        if account_id is not None:
+            statement = statement.where(OrderRow.account_id == account_id)
+        return [order_of(row) for row in (await self.session.execute(statement)).scalars()]
+
+    async def with_status(self, status: OrderStatus) -> Sequence[Order]:
+        statement = select(OrderRow).where(OrderRow.status == status.value).order_by(OrderRow.id)
+        return [order_of(row) for row in (await self.session.execute(statement)).scalars()]
+
+    async def symbols_traded(self, account_id: int, since_ms: int) -> Sequence[str]:
+        recent = or_(OrderRow.created_at_ms >= since_ms, OrderRow.status.in_(_UNFINISHED))
+        statement = select(OrderRow.symbol).where(OrderRow.account_id == account_id, recent).distinct()
+        return sorted((await self.session.execute(statement)).scalars())
+
+    async def account(self, account_id: int) -> AccountFacts | None:
+        row = await self.session.get(Account, account_id)
+        if row is None or row.id is None:
+            return None
+        return AccountFacts(id=row.id, user_id=row.user_id, kind=row.kind, state=row.state, label=row.label)
+
+    async def trading_facts(
+        self, account_id: int, symbol: str, run_id: int | None, *, now_ms: int
+    ) -> TradingFacts | None:
+        locked = await self.session.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended('account', :id))"), {"id": account_id}
+        )
+        locked.close()
+        account = await self.account(account_id)
+        if account is None:
+            return None
+        rules = await self._rules(account.kind, symbol)
+        price = await self._price(account.kind, symbol)
+        base_total, base_reserved = await self._holding(account_id, rules.base_asset if rules else "")
+        quote_total, quote_reserved = await self._holding(account_id, rules.quote_asset if rules else "")
+        return TradingFacts(
+            account=account,
+            rules=rules,
+            price=price[0] if price else None,
+            price_age_ms=now_ms - price[1] if price else None,
+            base_total=base_total,
+            base_reserved=base_reserved,
+            quote_total=quote_total,
+            quote_reserved=quote_reserved,
+            position=await self._sum(
+                PositionRow.quantity, PositionRow.account_id == account_id, PositionRow.symbol == symbol
+            ),
+            open_buy_notional=await self._sum(
+                OrderRow.reserved,
+                OrderRow.account_id == account_id,
+                OrderRow.symbol == symbol,
+                OrderRow.side == Side.BUY.value,
+                OrderRow.status.in_(_UNFINISHED),
+            ),
+            kill_switch=await self.kill_switch(account_id, run_id),
+            limits=await limits_of(self.session, account_id),
+        )
+
+    async def _rules(self, kind: str, symbol: str) -> SymbolRules | None:
+        row = await self.session.get(SymbolRow, (kind, symbol))
+        return None if row is None else rules_of(row.rules)
+
+    async def _price(self, kind: str, symbol: str) -> tuple[Decimal, int] | None:
+        row = await self.session.get(Price, (kind, symbol), populate_existing=True)
+        return None if row is None else (row.price, round(row.priced_at.timestamp() * 1000))
+
+    async def _holding(self, account_id: int, asset: str) -> tuple[Decimal, Decimal]:
+        total = await self._sum(Balance.total, Balance.account_id == account_id, Balance.asset == asset)
+        reserved = await self._sum(
+            OrderRow.reserved,
+            OrderRow.account_id == account_id,
+            OrderRow.reserved_asset == asset,
+            OrderRow.status.in_(_UNFINISHED),
+        )
+        return total, reserved
+
+    async def _sum(self, column: Any, *conditions: Any) -> Decimal:
+        found = (await self.session.execute(select(func.sum(column)).where(*conditions))).scalar_one_or_none()
+        return ZERO if found is None else Decimal(found)
+
+    async def kill_switch(self, account_id: int, run_id: int | None) -> str | None:
+        scopes = [("global", 0), ("account", account_id)] + ([("run", run_id)] if run_id is not None else [])
+        for scope, scope_id in scopes:
+            row = await self.session.get(KillSwitch, (scope, scope_id), populate_existing=True)
+            if row is not None and row.released_at is None:
+                return row.reason
+        return None
+
+    async def freeze_account(self, account_id: int, reason: str) -> None:
+        values = {"state": AccountState.FROZEN.value, "state_reason": reason}
+        await self.session.execute(update(Account).where(Account.id == account_id).values(values))
+        await self.add_incident("ACCOUNT_FROZEN", reason, account_id=account_id)
+
+    async def add_incident(
+        self, kind: str, message: str, *, account_id: int | None = None, order_id: int | None = None
+    ) -> None:
+        same = select(Incident.id).where(
+            Incident.kind == kind,
+            Incident.message == message,
+            Incident.order_id.is_not_distinct_from(order_id),  # type: ignore[union-attr]
+            Incident.closed_at.is_(None),  # type: ignore[union-attr]
+        )
+        if (await self.session.execute(same)).first() is None:
+            values = {"kind": kind, "message": message, "account_id": account_id, "order_id": order_id, "details": {}}
+            await self.session.execute(insert(Incident).values(values))
+            await notify(self.session, UI_CHANNEL, json.dumps({"user_id": None, "kind": "service"}))
+
+    async def plans_open(self, account_id: int | None = None) -> Sequence[PlanRecord]:
+        statement = select(Plan).where(Plan.state != PlanState.CLOSED.value).order_by(Plan.id)
+        if account_id is not None:
+            statement = statement.where(Plan.account_id == account_id)
+        return [plan_of(row) for row in (await self.session.execute(statement)).scalars()]
+
+    async def plan(self, plan_id: int) -> PlanRecord | None:
+        statement = select(Plan).where(Plan.id == plan_id).with_for_update().execution_options(populate_existing=True)
+        row = (await self.session.execute(statement)).scalar_one_or_none()
+        return None if row is None else plan_of(row)
+
+    async def add_plan(self, plan: PlanRecord) -> int:
+        statement = insert(Plan).values(plan_values(plan)).returning(Plan.id)
+        return int((await self.session.execute(statement)).scalar_one() or 0)
+
+    async def save_plan(self, plan: PlanRecord) -> None:
+        values = plan_values(plan)
+        if plan.state == PlanState.CLOSED.value:
+            values["closed_at"] = func.now()
+        await self.session.execute(update(Plan).where(Plan.id == plan.id).values(values))
+        user_id = await self._user(plan.account_id)
+        await notify(self.session, UI_CHANNEL, json.dumps({"user_id": user_id, "kind": "run", "id": plan.run_id}))
+
+    async def plan_orders(self, plan_id: int) -> Sequence[Order]:
+        statement = (
+            select(OrderRow)
+            .where(OrderRow.plan_id == plan_id)
+            .order_by(OrderRow.id)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
+        return [order_of(row) for row in (await self.session.execute(statement)).scalars()]
+
+    async def run_position(self, account_id: int, run_id: int, symbol: str) -> Decimal:
+        return await self._sum(
+            PositionRow.quantity,
+            PositionRow.account_id == account_id,
+            PositionRow.run_id == run_id,
+            PositionRow.symbol == symbol,
+        )
+
+    async def balances(self, account_id: int) -> dict[str, Decimal]:
+        statement = select(Balance.asset, Balance.total).where(Balance.account_id == account_id)
+        return {asset: total for asset, total in (await self.session.execute(statement)).all() if total != 0}
+
+    async def see_balances(self, account_id: int, totals: Mapping[str, Decimal]) -> None:
+        seen = func.now()
+        known = update(Balance).where(Balance.account_id == account_id)
+        await self.session.execute(known.values(exchange_total=ZERO, exchange_seen_at=seen))
+        for asset, total in totals.items():
+            row = {"account_id": account_id, "asset": asset, "total": ZERO, "exchange_total": total}
+            statement = upsert(Balance).values(row | {"exchange_seen_at": seen})
+            await self.session.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["account_id", "asset"],
+                    set_={"exchange_total": total, "exchange_seen_at": seen},
+                )
+            )
+
+    async def record_pass(self, result: PassResult) -> None:
+        finished_at = to_datetime(result.finished_ms)
+        await self.session.execute(
+            insert(ReconciliationPass).values(
+                account_id=result.account_id,
+                trigger=result.trigger,
+                started_at=to_datetime(result.started_ms),
+                finished_at=finished_at,
+                checked=result.checked,
+                repaired=result.repaired,
+                unresolved=result.unresolved,
+                agrees=result.agrees,
+                differences=result.differences,
+                error=result.error,
+            )
+        )
+        if result.agrees:
+            agree = update(Account).where(Account.id == result.account_id).values(books_agree_at=finished_at)
+            await self.session.execute(agree)
+        payload = {"user_id": await self._user(result.account_id), "kind": "account", "id": result.account_id}
+        await notify(self.session, UI_CHANNEL, json.dumps(payload))
+
+    async def wake(self, what: str) -> None:
+        await notify(self.session, WORK_CHANNEL, what)
+
+    async def _user(self, account_id: int) -> int:
+        if account_id not in self._users:
+            account = await self.account(account_id)
+            self._users[account_id] = account.user_id if account else 0
+        return self._users[account_id]
+
+    async def _tell(self, order: Order, kind: str, object_id: int) -> None:
+        payload = {"user_id": await self._user(order.account_id), "kind": kind, "id": object_id}
+        await notify(self.session, UI_CHANNEL, json.dumps(payload))
+
+
+class PostgresStore:
+    """`Store` over a session factory; every transaction of a worker carries its epoch."""
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession], epoch: int | None = None) -> None:
+        self.sessions = sessions
+        self.epoch = epoch
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[PostgresTransaction]:
+        async with self.sessions.begin() as session:
+            yield PostgresTransaction(session, self.epoch)

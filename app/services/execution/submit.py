@@ -1,0 +1,297 @@
+"""T2, the wire, T3: the only place that sends orders and cancels.
+
+One send per order, ever. What comes back is confirmed, refused or unknown; unknown is asked about until the
+answer is known or the death bound has passed. No transaction is open while anything is on the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from app.domain.clock import Clock
+from app.domain.orders import FINAL, EventSource, ExchangeReport, Fill, Order, OrderStatus
+from app.logs import get_logger
+from app.services.exchange.protocol import (
+    AskingFailed,
+    CancelRejected,
+    Confirmed,
+    Found,
+    NoInformation,
+    NotSent,
+    NotVisible,
+    OrderRequest,
+    Refused,
+    TradingSession,
+    Unknown,
+)
+from app.services.execution import bookkeeping
+from app.services.execution.bookkeeping import NEVER_ARRIVED, STALE_INTENT
+from app.services.execution.store import Store, Transaction
+
+log = get_logger(__name__)
+
+#: When an order of unknown outcome is asked about, in seconds after it was sent; then at every reconciliation.
+QUERY_AFTER_S = (1, 2, 5, 10, 20, 40)
+DUPLICATE_ORDER = "Duplicate order sent"
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitSettings:
+    """Times of the submit protocol."""
+
+    recv_window_ms: int = 5_000
+    engine_timeout_ms: int = 10_000
+    visibility_margin_ms: int = 60_000
+
+
+class Submitter:
+    """Sends what was decided and books what came of it. One per worker; `sessions` by account id."""
+
+    def __init__(
+        self,
+        store: Store,
+        sessions: Mapping[int, TradingSession],
+        clock: Clock,
+        settings: SubmitSettings,
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._clock = clock
+        self._settings = settings
+
+    # --- placing ---------------------------------------------------------------------------------------
+
+    async def claim(self, *, may_send: bool, busy: Collection[int] = ()) -> Order | None:
+        """T2: take the oldest NEW order to SUBMITTED, with its attempt on record; None if there is none.
+
+        An order past its deadline expires unsent. While `may_send` is false (recovering, clock off) orders
+        stay NEW until their deadline.
+        """
+        async with self._store.transaction() as tx:
+            order = await tx.claim_new(busy)
+            if order is None:
+                return None
+            now_ms = self._clock.exchange_now_ms()
+            if now_ms > order.deadline_ms:
+                words = "it could not be sent before its deadline"
+                step = bookkeeping.expired(
+                    order, code=STALE_INTENT, reason=words, source=EventSource.EXECUTOR, at_ms=now_ms
+                )
+                await tx.write([step])
+                return step.order
+            if not may_send:
+                return None
+            refusal = await self._late_refusal(tx, order)
+            if refusal is not None:
+                code, words = refusal
+                step = bookkeeping.refused(order, code=code, reason=words, source=EventSource.EXECUTOR, at_ms=now_ms)
+            else:
+                step = bookkeeping.attempt(
+                    order,
+                    signed_timestamp_ms=now_ms,
+                    recv_window_ms=self._settings.recv_window_ms,
+                    at_ms=now_ms,
+                )
+            await tx.write([step])
+            return step.order
+
+    async def _late_refusal(self, tx: Transaction, order: Order) -> tuple[str, str] | None:
+        """What forbids sending now although it was allowed at T1: no session, or a switch engaged since."""
+        account = await tx.account(order.account_id)
+        if account is None or account.state != "ACTIVE" or order.account_id not in self._sessions:
+            return "ACCOUNT_NOT_ACTIVE", "the account is not active"
+        if order.side == "BUY":
+            reason = await tx.kill_switch(order.account_id, order.run_id)
+            if reason is not None:
+                return "RISK_KILL_SWITCH", f"the kill switch is engaged: {reason}"
+        return None
+
+    async def send(self, order: Order) -> Order:
+        """The wire and T3 for an order that `claim` just submitted."""
+        request = OrderRequest(
+            client_order_id=order.client_order_id,
+            symbol=order.symbol,
+            side=order.side,
+            type=order.type,
+            time_in_force=order.time_in_force,
+            quantity=order.quantity if order.quote_quantity is None else None,
+            quote_quantity=order.quote_quantity,
+            price=order.price,
+            stop_price=order.stop_price,
+        )
+        outcome = await self._sessions[order.account_id].place(
+            request,
+            signed_timestamp_ms=order.signed_timestamp_ms or 0,
+            recv_window_ms=order.recv_window_ms or 0,
+        )
+        log.info("order sent", order_id=order.id, client_order_id=order.client_order_id, outcome=type(outcome).__name__)
+        match outcome:
+            case Confirmed(report=report):
+                return await self.apply(order.account_id, report, EventSource.EXECUTOR)
+            case Refused(code=code, message=message) if DUPLICATE_ORDER not in message:
+                return await self._refuse(order, code, message, freezes=outcome.freezes_account)
+            case Refused(message=message) | Unknown(reason=message):
+                return await self._mark_unknown(order, message)
+            case NotSent(reason=reason):
+                return await self._refuse(order, "NOT_SENT", reason)
+
+    async def _refuse(self, order: Order, code: str, reason: str, *, freezes: bool = False) -> Order:
+        async with self._store.transaction() as tx:
+            current = await _locked(tx, order)
+            if current.status not in (OrderStatus.SUBMITTED, OrderStatus.CANCELING) or current.exchange_order_id:
+                return current  # the stream was faster: the order exists after all
+            step = bookkeeping.refused(
+                current, code=code, reason=reason, source=EventSource.EXECUTOR, at_ms=self._clock.exchange_now_ms()
+            )
+            await tx.write([step])
+            if freezes:
+                await tx.freeze_account(order.account_id, f"the exchange refused the key: {reason}")
+            return step.order
+
+    async def _mark_unknown(self, order: Order, reason: str) -> Order:
+        async with self._store.transaction() as tx:
+            current = await _locked(tx, order)
+            step = bookkeeping.outcome_unknown(current, reason=reason, at_ms=self._clock.exchange_now_ms())
+            if step is None:
+                return current
+            await tx.write([step])
+            return step.order
+
+    # --- cancelling ------------------------------------------------------------------------------------
+
+    async def cancel(self, order: Order) -> Order:
+        """Send one cancel for a CANCELING order and book what came of it."""
+        session = self._sessions[order.account_id]
+        outcome = await session.cancel(
+            order.symbol, client_order_id=order.client_order_id, exchange_order_id=order.exchange_order_id
+        )
+        log.info("cancel sent", order_id=order.id, outcome=type(outcome).__name__)
+        match outcome:
+            case Confirmed(report=report):
+                return await self.apply(order.account_id, report, EventSource.EXECUTOR)
+            case Refused(code=code, message=message) if order.exchange_order_id is not None:
+                async with self._store.transaction() as tx:
+                    current = await _locked(tx, order)
+                    step = bookkeeping.cancel_refused(
+                        current, code=code, reason=message, at_ms=self._clock.exchange_now_ms()
+                    )
+                    if step is not None:
+                        await tx.write([step])
+                        current = step.order
+                    return current
+            case CancelRejected() | Refused() | Unknown() | NotSent():
+                # F20: a refused cancel usually means it filled. Ask, do not conclude.
+                return await self.ask(order)
+
+    # --- asking ----------------------------------------------------------------------------------------
+
+    async def ask(self, order: Order, *, source: EventSource = EventSource.EXECUTOR) -> Order:
+        """Query one order and book what is known; past the death bound, decide."""
+        session = self._sessions[order.account_id]
+        outcome = await session.query(
+            order.symbol, client_order_id=order.client_order_id, exchange_order_id=order.exchange_order_id
+        )
+        match outcome:
+            case Found(report=report):
+                return await self.apply(order.account_id, report, source)
+            case NoInformation(reason=reason):
+                log.warning("no information about an order", order_id=order.id, reason=reason)
+                return order
+            case NotVisible():
+                return await self._not_visible(order, session, source)
+
+    async def _not_visible(self, order: Order, session: TradingSession, source: EventSource) -> Order:
+        if order.exchange_order_id is not None:
+            words = f"the exchange no longer shows order {order.client_order_id}, which it had confirmed"
+            async with self._store.transaction() as tx:
+                await tx.add_incident("CONFIRMED_NOT_VISIBLE", words, account_id=order.account_id, order_id=order.id)
+            return order
+        if order.status in FINAL or self._clock.exchange_now_ms() <= self._bound_ms(order):
+            return order
+        try:  # the last look, in contact with the exchange: every order of the symbol since the attempt
+            recent = await session.orders_since(order.symbol, (order.signed_timestamp_ms or 0) - 1_000)
+            await session.balances()
+        except AskingFailed as failure:
+            log.warning("last look failed; nothing is decided", order_id=order.id, reason=failure.reason)
+            return order
+        for report in recent:
+            if report.client_order_id == order.client_order_id:
+                return await self.apply(order.account_id, report, source)
+        async with self._store.transaction() as tx:
+            current = await _locked(tx, order)
+            if current.status in FINAL or current.exchange_order_id is not None:
+                return current
+            words = "the exchange never had it: not found after every copy of the request was dead"
+            step = bookkeeping.expired(
+                current, code=NEVER_ARRIVED, reason=words, source=source, at_ms=self._clock.exchange_now_ms()
+            )
+            await tx.write([step])
+            return step.order
+
+    def _bound_ms(self, order: Order) -> int:
+        return bookkeeping.death_bound_ms(
+            order,
+            engine_timeout_ms=self._settings.engine_timeout_ms,
+            visibility_margin_ms=self._settings.visibility_margin_ms,
+        )
+
+    # --- booking ---------------------------------------------------------------------------------------
+
+    async def apply(self, account_id: int, report: ExchangeReport, source: EventSource) -> Order:
+        """T3: book a report about one of our orders, fetching its trades when fills are missing."""
+        order, needs_trades = await self._apply_once(account_id, report, source)
+        if not needs_trades:
+            return order
+        try:
+            fills = await self._sessions[account_id].trades_of(report.symbol, report.exchange_order_id)
+        except AskingFailed as failure:
+            log.warning("trades not fetched; asked again later", order_id=order.id, reason=failure.reason)
+            return order
+        complete = _with_fills(report, tuple(fills))
+        order, still_missing = await self._apply_once(account_id, complete, source)
+        if still_missing:
+            log.info(
+                "trades not visible yet", order_id=order.id, executed=str(report.executed), booked=str(order.filled)
+            )
+        return order
+
+    async def _apply_once(self, account_id: int, report: ExchangeReport, source: EventSource) -> tuple[Order, bool]:
+        async with self._store.transaction() as tx:
+            order = await tx.order_by_client_id(account_id, report.client_order_id)
+            if order is None:
+                order = await tx.order_by_exchange_id(account_id, report.symbol, report.exchange_order_id)
+            if order is None:
+                raise ForeignOrder(report)
+            applied = bookkeeping.apply_report(
+                order,
+                await tx.trade_ids(order.id),
+                report,
+                source=source,
+                at_ms=self._clock.exchange_now_ms(),
+            )
+            await tx.write(applied.steps)
+            if applied.incident is not None:
+                kind, words = applied.incident
+                await tx.add_incident(kind, words, account_id=account_id, order_id=order.id)
+            return applied.order, applied.needs_trades
+
+
+class ForeignOrder(Exception):
+    """A report about an order that is not in our books: shown, never touched."""
+
+    def __init__(self, report: ExchangeReport) -> None:
+        super().__init__(f"{report.symbol} order {report.exchange_order_id} is not ours")
+        self.report = report
+
+
+async def _locked(tx: Transaction, order: Order) -> Order:
+    current = await tx.order(order.id)
+    if current is None:
+        raise LookupError(f"order {order.id} is gone from the books")
+    return current
+
+
+def _with_fills(report: ExchangeReport, fills: tuple[Fill, ...]) -> ExchangeReport:
+    known = {fill.trade_id for fill in report.fills}
+    return replace(report, fills=report.fills + tuple(fill for fill in fills if fill.trade_id not in known))
