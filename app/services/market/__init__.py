@@ -1,0 +1,1 @@
+"""Candles, imported data sets, last prices, and what the paper market shows."""

@@ -1,0 +1,1 @@
+"""From fills to balances, positions, PnL and hourly snapshots."""
