@@ -107,8 +107,8 @@ async def rebuild(session: AsyncSession, account_id: int) -> list[str]:
 
 async def _rebuild_balances(session: AsyncSession, account_id: int) -> list[str]:
     # The rows are held before the fills are read: every booking passes through one of them.
-    held = select(Balance.asset, Balance.total).where(col(Balance.account_id) == account_id).with_for_update()
-    booked: dict[str, Decimal] = {asset: total for asset, total in (await session.execute(held)).all()}  # noqa: C416
+    held = select(col(Balance.asset), col(Balance.total)).where(col(Balance.account_id) == account_id).with_for_update()
+    booked = {asset: Decimal(total) for asset, total in (await session.execute(held)).all()}
     assets = await _assets(session, account_id)
     totals: dict[str, Decimal] = {}
     adjustments = select(BalanceAdjustment).where(col(BalanceAdjustment.account_id) == account_id)
