@@ -13,7 +13,7 @@ from granian.server import Server
 
 from app import frontend
 from app.config import Settings, load_settings
-from app.domain.errors import Unavailable
+from app.domain.errors import InvalidInput
 from app.domain.money import use_money_context
 from app.logs import configure_logging
 from app.os_processes import end_with_parent, port_is_free
@@ -34,9 +34,11 @@ _ADDRESS = re.compile(r"(http|ws)s?://[\w.:\[\]-]+(?=/)")
 
 
 def run(settings: Settings) -> None:
-    """Serve until told to stop. Raises Unavailable when the port is taken; builds first if sources changed."""
+    """Serve until told to stop. Raises InvalidInput when the port is taken; builds first if sources changed."""
     if not port_is_free(settings.host, settings.port):
-        raise Unavailable(f"PORT {settings.port} on {settings.host} is taken by another program; choose another PORT.")
+        raise InvalidInput(
+            f"PORT {settings.port} on {settings.host} is taken by another program; choose another PORT.", field="PORT"
+        )
     build = frontend.ensure_built(lambda line: print(line, file=sys.stderr))  # noqa: T201 - progress for a person
     os.environ |= _SERVE_ONLY | {"REFLEX_WEB_WORKDIR": str(build), "DATA_DIR": str(settings.data_dir)}
     os.chdir(frontend.ROOT)  # where Reflex looks for rxconfig.py

@@ -64,6 +64,11 @@ class EmbeddedPostgres:
         self._port = 0
         self._user = _system_user()
 
+    @property
+    def exists(self) -> bool:
+        """Whether it was set up before, running or not."""
+        return (self.folder / "PG_VERSION").exists()
+
     def start(self) -> None:
         """Have the server running, with its roles and database. Cheap when nothing needs doing.
 
@@ -72,7 +77,7 @@ class EmbeddedPostgres:
         make_private_dir(self.secrets_dir)
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         self._make_reachable()
-        if not (self.folder / "PG_VERSION").exists():
+        if not self.exists:
             self._initialise()
         self._clear_leftover()
         self._port = self._choose_port()

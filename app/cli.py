@@ -1,0 +1,231 @@
+"""The `plumbline` command."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
+
+import typer
+
+from app.domain.errors import InvalidInput, PlumblineError
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+    from app.config import Settings
+
+    Sessions: TypeAlias = async_sessionmaker[AsyncSession]
+
+# Every command imports what it runs only when it runs: `plumbline --help` stays instant, and no process
+# loads the parts of another.
+
+cli = typer.Typer(
+    name="plumbline",
+    help="Automated trading on Binance Spot whose books always agree with the exchange.\n\n"
+    "Settings come from the environment: PORT, DATA_DIR, DATABASE_URL, PUBLIC_URL and others (docs/settings.md).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+candles = typer.Typer(help="Import candles and list what there is.", no_args_is_help=True)
+user = typer.Typer(help="Create users, list them, help one who forgot the password.", no_args_is_help=True)
+
+_RUN = "Run"
+_LOOK_AFTER = "Look after"
+cli.add_typer(candles, name="candles", rich_help_panel=_LOOK_AFTER)
+cli.add_typer(user, name="user", rich_help_panel=_LOOK_AFTER)
+
+Result = TypeVar("Result")
+
+
+@cli.command(rich_help_panel=_RUN)
+def up() -> None:
+    """Start everything on this machine and say where to open it.
+
+    Database, paper exchange, worker and web process are started, watched, started again when one dies,
+    and stopped together by Ctrl-C.
+    """
+    from app.config import load_settings
+    from app.supervisor.up import up as run_everything
+
+    run_everything(load_settings(), _say)
+
+
+@cli.command(rich_help_panel=_RUN)
+def web() -> None:
+    """Run only the web process: the browser app and the API."""
+    from app.web import run
+
+    settings = _process("web")
+    run(settings)
+
+
+@cli.command(rich_help_panel=_RUN)
+def worker() -> None:
+    """Run only the worker: order execution, strategies and scheduled jobs."""
+    from app.jobs.worker import run
+
+    run(_process("worker"))
+
+
+@cli.command(rich_help_panel=_RUN)
+def paper() -> None:
+    """Run only the paper exchange: a Binance Spot look-alike with money that is not real."""
+    from app.paper_exchange.__main__ import main as run
+
+    _process("paper")
+    run()
+
+
+@cli.command(rich_help_panel=_LOOK_AFTER)
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    from app.config import load_settings
+    from app.database import migrate as migrations
+    from app.database.urls import database_url
+    from app.supervisor.data_dir import database_available
+
+    settings = load_settings()
+    with database_available(settings):
+        url = database_url(settings, "migrator")
+        before = migrations.current_revision(url)
+        migrations.upgrade(url)
+        after = migrations.current_revision(url)
+    _say(f"The schema was newest already ({after})" if before == after else f"Migrated from {before} to {after}")
+
+
+@cli.command(rich_help_panel=_LOOK_AFTER)
+def doctor() -> None:
+    """Check this machine and this installation, and name what is wrong and what helps.
+
+    Exit code 1 if anything fails; a warning is no failure.
+    """
+    from app.config import load_settings
+    from app.doctor import examine, print_findings
+
+    raise typer.Exit(print_findings(examine(load_settings())))
+
+
+@candles.command("import")
+def import_candles(
+    file: Annotated[Path, typer.Argument(help="A CSV of Binance klines, plain, .gz or .zip.", show_default=False)],
+    symbol: Annotated[str, typer.Option(help="The symbol, for example BTCUSDT.", show_default=False)],
+    timeframe: Annotated[str, typer.Option(help="1s, 1m, 5m, 15m, 1h, 4h, 1d …", show_default=False)],
+    name: Annotated[str, typer.Option(help="What to call it; the file's name unless given.")] = "",
+) -> None:
+    """Import a file of candles as a venue of its own."""
+    from app.services.market.candles import import_file
+
+    async def act(sessions: Sessions) -> str:
+        report = await import_file(sessions, file, symbol=symbol, timeframe=timeframe, name=name or file.name)
+        return str(report)
+
+    _say(_with_database(act))
+
+
+@user.command("create")
+def create_user(
+    email: Annotated[str, typer.Argument(help="The e-mail address to sign in with.", show_default=False)],
+    role: Annotated[str, typer.Option(help="trader or admin.")] = "trader",
+) -> None:
+    """Create a user; the password is asked for, twice."""
+    from app.services.identity.users import create_user as create
+    from app.services.runtime import SystemClock
+
+    password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+
+    async def act(sessions: Sessions) -> None:
+        async with sessions.begin() as session:
+            await create(session, email=email, password=password, role=role, clock=SystemClock())
+
+    _with_database(act)
+    _say(f"Created {email} as {role}")
+
+
+@user.command("list")
+def list_users() -> None:
+    """List the users."""
+    from app.services.identity.users import list_users as fetch
+
+    async def act(sessions: Sessions) -> list[str]:
+        async with sessions() as session:
+            views = await fetch(session)
+        return [f"{one.email:40} {one.role:8} {'disabled' if one.disabled_at else ''}".rstrip() for one in views]
+
+    _say("\n".join(_with_database(act)) or "There are no users yet. `plumbline up` prints a link to create the first.")
+
+
+@user.command("reset-link")
+def make_reset_link(
+    email: Annotated[str, typer.Argument(help="Whose password is to be chosen anew.", show_default=False)],
+) -> None:
+    """Print a link with which a user can choose a new password once, within 24 hours."""
+    from app.config import load_settings
+    from app.services.identity.setup import reset_link
+    from app.services.runtime import SystemClock
+
+    public_url = load_settings().public_url
+
+    async def act(sessions: Sessions) -> str:
+        async with sessions.begin() as session:
+            return await reset_link(session, email=email, public_url=public_url, clock=SystemClock())
+
+    _say(_with_database(act))
+
+
+def main() -> None:
+    """Run the command; what goes wrong for a known reason is one clear message and an exit code, no traceback.
+
+    Exit codes: 2 when an argument or a setting cannot be used (a taken PORT included), 1 for anything else.
+    """
+    try:
+        cli()
+    except PlumblineError as error:
+        sys.stderr.write(f"plumbline: {error.message}\n")
+        sys.exit(2 if isinstance(error, InvalidInput) else 1)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _process(name: str) -> Settings:
+    """What every long-running process does first: settings, logs, the parent's fate is its own, money context."""
+    from app.config import load_settings
+    from app.domain.money import use_money_context
+    from app.logs import configure_logging
+    from app.os_processes import end_with_parent
+
+    settings = load_settings()
+    configure_logging(name, level=settings.log_level)
+    use_money_context()
+    end_with_parent()
+    return settings
+
+
+def _with_database(act: Callable[[Sessions], Awaitable[Result]]) -> Result:
+    """Run `act` with sessions of the web role; the embedded server is started for it if it does not run."""
+    from app.config import load_settings
+    from app.database.engine import make_engine, session_factory
+    from app.database.urls import database_url
+    from app.supervisor.data_dir import database_available
+
+    settings = load_settings()
+
+    async def run() -> Result:
+        engine = make_engine(database_url(settings, "web"), application_name="plumbline-cli", pool_size=1)
+        try:
+            return await act(session_factory(engine))
+        finally:
+            await engine.dispose()
+
+    with database_available(settings):
+        return asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main()
