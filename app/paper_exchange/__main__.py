@@ -1,0 +1,79 @@
+"""`python -m app.paper_exchange --data FILE [--port P] …`"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+from app.domain.errors import InvalidInput
+from app.domain.intrabar import Preset
+from app.domain.money import parse_amount
+from app.paper_exchange.errors import StartError
+from app.paper_exchange.main import run
+from app.paper_exchange.settings import DEFAULT_PORT, PaperSettings
+
+TOKEN_VARIABLE = "PAPER_CONTROL_TOKEN"  # noqa: S105 - the name of a variable
+
+
+def _rate(text: str) -> Decimal:
+    try:
+        rate = parse_amount(text)
+    except InvalidInput as error:
+        raise argparse.ArgumentTypeError(error.message) from error
+    if rate >= 1:
+        raise argparse.ArgumentTypeError("a fee is a share of the trade, like 0.001")
+    return rate
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m app.paper_exchange",
+        description="A Binance Spot server on this machine, for practice and tests.",
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="where the exchange keeps its books")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"0 lets the system choose ({DEFAULT_PORT})")
+    parser.add_argument("--port-file", type=Path, metavar="FILE", help="write the port here once it is listened on")
+    parser.add_argument(
+        "--control-token-file", type=Path, metavar="FILE", help=f"or {TOKEN_VARIABLE} in the environment"
+    )
+    parser.add_argument("--symbols", default="BTCUSDT,ETHUSDT", help="synthetic markets made at the first start")
+    parser.add_argument("--seed", type=int, default=1, help="of the synthetic markets made at the first start")
+    parser.add_argument("--preset", type=Preset, choices=list(Preset), default=Preset.REALISTIC, metavar="NAME",
+                        help="optimistic, realistic or harsh")  # fmt: skip
+    parser.add_argument("--maker-fee", type=_rate, default=Decimal("0.001"))
+    parser.add_argument("--taker-fee", type=_rate, default=Decimal("0.001"))
+    parser.add_argument("--weight-limit", type=int, default=6000, help="request weight a minute; 0: none")
+    return parser
+
+
+def main() -> int:
+    """Parse, run, and turn a failure to start into one sentence and status 1."""
+    options = _parser().parse_args()
+    settings = PaperSettings(
+        data_file=options.data,
+        host=options.host,
+        port=options.port,
+        control_token=os.environ.get(TOKEN_VARIABLE) or None,
+        control_token_file=options.control_token_file,
+        symbols=tuple(s for s in options.symbols.split(",") if s),
+        seed=options.seed,
+        preset=options.preset,
+        maker_fee=options.maker_fee,
+        taker_fee=options.taker_fee,
+        weight_limit_per_minute=options.weight_limit,
+        port_file=options.port_file,
+    )
+    try:
+        run(settings)
+    except (StartError, InvalidInput) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""Control endpoints under /paper: status, accounts, deposits, markets. Never on Binance.
+
+`GET /paper/status` and `GET /paper/health` are open; the others want `Authorization: Bearer <control token>`.
+`/paper/faults` is kept free for faults on demand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Any
+
+from aiohttp import web
+
+from app.domain.errors import InvalidInput, NotFound
+from app.domain.money import parse_amount, plain
+from app.paper_exchange import replay, views
+from app.paper_exchange.errors import ApiError
+from app.paper_exchange.exchange import Exchange
+from app.paper_exchange.hub import dumps
+from app.paper_exchange.markets import LiveMarket
+from app.paper_exchange.rest import error_body
+from app.paper_exchange.signing import HMAC
+from app.paper_exchange.units import Units
+
+Handler = Callable[[web.Request], Awaitable[Any]]
+MAX_SEED = 2**63 - 1
+
+
+class Control:
+    """Handlers of the control endpoints."""
+
+    def __init__(self, exchange: Exchange, token: str | None) -> None:
+        self._exchange = exchange
+        self._token = token
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve them."""
+        app.router.add_get("/paper/health", _json(self._health))
+        app.router.add_get("/paper/status", _json(self._status))
+        app.router.add_post("/paper/accounts", self._guarded(self._add_account))
+        app.router.add_post("/paper/accounts/{account_id}/deposit", self._guarded(self._deposit))
+        app.router.add_post("/paper/markets/{symbol}", self._guarded(self._set_market))
+        app.router.add_get("/paper/books/{account_id}", self._guarded(self._books))
+
+    def _guarded(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        serve = _json(handler)
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            if self._token is None:
+                return _answer({"error": "no control token is set, so the control endpoints are shut"}, 403)
+            given = request.headers.get("Authorization", "")
+            if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+                return _answer({"error": "this needs the control token as a bearer token"}, 401)
+            return await serve(request)
+
+        return guarded
+
+    async def _health(self, _: web.Request) -> Any:
+        return {"status": "ok", "time_ms": self._exchange.clock.now_ms()}
+
+    async def _status(self, _: web.Request) -> Any:
+        exchange = self._exchange
+        return {
+            "exchange": "paper",
+            "time_ms": exchange.clock.now_ms(),
+            "started_ms": exchange.started_ms,
+            "preset": exchange.settings.preset.value,
+            "fees": views.rates(exchange.engine.fees),
+            "accounts": len(exchange.accounts),
+            "symbols": [market.status() for market in exchange.live.values()],
+        }
+
+    async def _add_account(self, request: web.Request) -> Any:
+        body = await _body(request)
+        label, pem = body.get("label", ""), body.get("public_key_pem")
+        if not isinstance(label, str) or len(label) > 200:
+            raise InvalidInput("label must be text of at most 200 characters", field="label")
+        if pem is not None and not isinstance(pem, str):
+            raise InvalidInput("public_key_pem must be text", field="public_key_pem")
+        deposits = _amounts(body.get("balances", {}))
+        account = await self._exchange.add_account(label, pem, deposits)
+        answer: dict[str, Any] = {"account_id": account.id, "api_key": account.api_key}
+        if account.kind == HMAC:
+            answer["secret"] = account.key_material
+        return answer
+
+    async def _deposit(self, request: web.Request) -> Any:
+        account_id = self._account_id(request)
+        body = await _body(request)
+        for asset, amount in _amounts(body.get("balances", body)).items():
+            await self._exchange.deposit(account_id, asset, amount)
+        return {"balances": self._balances(account_id)}
+
+    async def _set_market(self, request: web.Request) -> Any:
+        symbol = request.match_info["symbol"]
+        raw = await request.read()
+        body = await asyncio.to_thread(_parse_object, raw)
+        kind = body.get("source")
+        if kind == "synthetic":
+            seed = body.get("seed", 1)
+            if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+                raise InvalidInput("seed must be a whole number from 0", field="seed")
+            return (await self._exchange.set_synthetic(symbol, seed)).status()
+        if kind == "replay":
+            return (await self._set_replay(symbol, body)).status()
+        raise InvalidInput('source must be "synthetic" or "replay"', field="source")
+
+    async def _set_replay(self, symbol: str, body: dict[str, Any]) -> LiveMarket:
+        label, start, loop = body.get("label", ""), body.get("start"), body.get("loop", False)
+        if not isinstance(label, str) or not isinstance(loop, bool):
+            raise InvalidInput("label must be text and loop true or false")
+        if start is not None and (isinstance(start, bool) or not isinstance(start, int)):
+            raise InvalidInput("start must be a candle's number, counted from 0", field="start")
+        candles = body.get("candles", [])
+        rules = self._exchange.rules_of(symbol, replay.typical_price(candles))
+        units = Units.of(rules)
+        # Checking 300,000 candles takes a while; the market goes on meanwhile.
+        tape = await asyncio.to_thread(replay.read_tape, candles, units)
+        source = replay.Replay(tape, units, label=label or f"replay of {len(tape)} candles", start=start, loop=loop)
+        return await self._exchange.set_source(rules, source)
+
+    async def _books(self, request: web.Request) -> Any:
+        account_id = self._account_id(request)
+        await self._exchange.store.settled()
+        orders, trades = self._exchange.history.all_of(account_id)
+        return {
+            "account_id": account_id,
+            "balances": self._balances(account_id),
+            "orders": [views.queried(order) for order in orders],
+            "trades": [views.trade_row(trade) for trade in trades],
+        }
+
+    def _account_id(self, request: web.Request) -> int:
+        text = request.match_info["account_id"]
+        if not text.isdigit() or int(text) not in self._exchange.accounts:
+            raise NotFound(f"there is no account {text[:20]}")
+        return int(text)
+
+    def _balances(self, account_id: int) -> dict[str, Any]:
+        balances = self._exchange.engine.ledger.accounts.get(account_id, {})
+        return {asset: {"free": plain(b.free), "locked": plain(b.locked)} for asset, b in sorted(balances.items())}
+
+
+def _amounts(raw: Any) -> dict[str, Decimal]:
+    if not isinstance(raw, dict) or not all(isinstance(k, str) and k.isalnum() and k.isupper() for k in raw):
+        raise InvalidInput('balances must be like {"USDT": "10000"}', field="balances")
+    return {asset: parse_amount(text, field=asset, positive=True) for asset, text in raw.items()}
+
+
+def _parse_object(raw: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(raw or b"{}")
+    except ValueError as error:
+        raise InvalidInput(f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise InvalidInput("the body must be a JSON object")
+    return body
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    return _parse_object(await request.read())
+
+
+def _answer(body: Any, status: int = 200) -> web.Response:
+    return web.Response(text=dumps(body), status=status, content_type="application/json")
+
+
+def _json(handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        try:
+            return _answer(await handler(request))
+        except InvalidInput as error:
+            return _answer({"error": error.message, "field": error.field}, 400)
+        except NotFound as error:
+            return _answer({"error": error.message}, 404)
+        except ApiError as error:
+            return _answer({"error": error.msg, **error_body(error)}, error.status)
+
+    return serve

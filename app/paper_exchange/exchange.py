@@ -1,0 +1,270 @@
+"""The exchange put together: engine, markets, accounts, file and listeners.
+
+Everything that changes something runs to its end on the event loop without waiting, then its changes are
+queued for the file; answers and events go out after the commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import astuple
+from decimal import Decimal
+from typing import Any
+
+import structlog
+
+from app.domain.clock import Clock
+from app.domain.errors import NotFound
+from app.domain.symbols import SymbolRules
+from app.paper_exchange import feeds, rows
+from app.paper_exchange.accounts import Account, make_account, random_text
+from app.paper_exchange.candles import KEPT_SECONDS, MINUTE_MS, SECOND_MS, Candle, Candles, History
+from app.paper_exchange.history import Books
+from app.paper_exchange.hub import StreamHub, UserHub
+from app.paper_exchange.markets import LiveMarket, Source, Step, bucket_ms
+from app.paper_exchange.matching import Engine, Fees
+from app.paper_exchange.model import NewOrder, Order, Trade
+from app.paper_exchange.rules import KNOWN, rules_for
+from app.paper_exchange.settings import PaperSettings
+from app.paper_exchange.store import Statement, Store
+from app.paper_exchange.synthetic import DEFAULT_PRICES, Synthetic
+from app.paper_exchange.units import Units
+
+log = structlog.get_logger(__name__)
+
+#: A process that was merely late catches up; beyond this it was down, and the time is a gap.
+CATCH_UP_MS = 10 * SECOND_MS
+CLIENT_ID_LENGTH = 22
+_PUT_ACCOUNT = "INSERT INTO accounts (id, label, api_key, kind, key_material, created_ms) VALUES (?, ?, ?, ?, ?, ?)"
+
+
+class Exchange:
+    """All state of a running exchange. Use on one event loop only."""
+
+    def __init__(self, settings: PaperSettings, clock: Clock, store: Store) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.store = store
+        fees = Fees(settings.maker_fee, settings.taker_fee)
+        self.engine = Engine(settings.preset, fees, lambda: random_text(CLIENT_ID_LENGTH))
+        self.live: dict[str, LiveMarket] = {}
+        self.accounts: dict[int, Account] = {}
+        self.accounts_by_key: dict[str, Account] = {}
+        self.users = UserHub()
+        self.streams = StreamHub()
+        self.history = Books(store.reader)
+        self.started_ms = clock.now_ms()
+        self._live_from_ms = bucket_ms(self.started_ms)
+        self._second_ms: int | None = None  # the running second, once the markets move
+
+    # -- start -------------------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Take up the books from the file, and make the default markets that are not in it."""
+        reader = self.store.reader
+        for row in reader.execute("SELECT * FROM accounts"):
+            self._know(Account(**dict(row)))
+        for row in reader.execute("SELECT * FROM balances"):
+            self.engine.ledger.accounts.setdefault(row["account_id"], {})[row["asset"]] = rows.read_balance(row)
+        meta = {row["key"]: row["value"] for row in reader.execute("SELECT * FROM meta")}
+        self.engine.execution_id = int(meta.get("execution_id", 0))
+        for row in reader.execute("SELECT * FROM markets"):
+            rules = rows.read_rules(row["rules"])
+            stored = reader.execute("SELECT * FROM candles WHERE symbol = ? ORDER BY seconds, open_ms", (rules.symbol,))
+            history = rows.read_history(row, stored)
+            self._go_live(rules, row["market_id"], rows.read_source(row, rules), history, halted=bool(row["halted"]))
+        for row in reader.execute("SELECT * FROM orders WHERE status IN ('NEW', 'PARTIALLY_FILLED') ORDER BY sequence"):
+            self.engine.restore(rows.read_order(row))
+        newest = reader.execute("SELECT max(sequence) AS newest FROM orders").fetchone()["newest"]
+        self.engine.sequence = max(self.engine.sequence, newest or 0)
+        for symbol in self.settings.symbols:
+            if symbol not in self.live:
+                await self.set_synthetic(symbol, self.settings.seed)
+        # Should the clock have gone back, the market waits until time has caught up with its last candle.
+        newest_ms = [m.candles.closed["1s"].open_ms[-1] for m in self.live.values() if len(m.candles.closed["1s"])]
+        self._live_from_ms = max([self._live_from_ms, *(open_ms + SECOND_MS for open_ms in newest_ms)])
+
+    def _know(self, account: Account) -> None:
+        self.accounts[account.id] = account
+        self.accounts_by_key[account.api_key] = account
+
+    def _go_live(
+        self, rules: SymbolRules, market_id: int, source: Source, history: History, *, halted: bool
+    ) -> LiveMarket:
+        symbol = rules.symbol
+        if symbol not in self.engine.markets:
+            row = self.store.reader.execute("SELECT * FROM counters WHERE symbol = ?", (symbol,)).fetchone()
+            counters = {} if row is None else {k: row[k] for k in ("next_order_id", "next_trade_id")}
+            self.engine.add_market(rules, **counters)
+        market = LiveMarket(rules, market_id, source, Candles(history), self.settings.preset, halted)
+        self.live[symbol] = market
+        market.candles.close_passed(self.clock.now_ms())
+        engine_market = self.engine.markets[symbol]
+        engine_market.is_open = not halted
+        engine_market.average_price = market.average_price(self.clock.now_ms()) or Decimal(0)
+        last = market.candles.last_price
+        if last is not None:
+            typical = market.units.quantity(market.candles.typical_volume())
+            engine_market.liquidity.move(market.units.price(last), typical)
+        return market
+
+    # -- markets -----------------------------------------------------------------------------------------
+
+    async def set_synthetic(self, symbol: str, seed: int) -> LiveMarket:
+        """Make `symbol` a synthetic market from `seed`. Raises InvalidInput for a name that is no symbol."""
+        first_price = DEFAULT_PRICES.get(symbol, 100.0)
+        rules = self._rules(symbol, Decimal(str(first_price)))
+        return await self.set_source(rules, Synthetic(symbol, seed, Units.of(rules), first_price))
+
+    def rules_of(self, symbol: str, price: Decimal) -> SymbolRules:
+        """The rules a symbol has, or would have at that price. Raises InvalidInput for a name that is no symbol."""
+        return self._rules(symbol, price)
+
+    def _rules(self, symbol: str, price: Decimal) -> SymbolRules:
+        if symbol in self.live:
+            return self.live[symbol].rules
+        return KNOWN.get(symbol) or rules_for(symbol, price)
+
+    async def set_source(self, rules: SymbolRules, source: Source) -> LiveMarket:
+        """Let `source` make the market from this second on: open orders expire, balances stay, history is new."""
+        now_ms = self.clock.now_ms()
+        live_ms = self._live_from_ms if self._second_ms is None else self._second_ms
+        history = source.history(live_ms)
+        if rules.symbol in self.engine.markets:
+            self.engine.expire_all(rules.symbol, now_ms)
+        market_id = max((m.market_id for m in self.live.values()), default=0) + 1
+        market = self._go_live(rules, market_id, source, history, halted=False)
+        stored = rows.market_statements(market, history)
+        if self._second_ms is not None:
+            self._begin(market, live_ms)
+            self._apply(market, market.due(now_ms), now_ms)
+        log.info("market changed", symbol=rules.symbol, market_id=market_id, **source.describe())
+        await self.commit(now_ms, [*stored, *rows.state_statements(market)])
+        return market
+
+    def tick(self, now_ms: int) -> None:
+        """Bring all markets up to `now_ms`. Called at least every quarter of a second."""
+        second_ms = bucket_ms(now_ms)
+        if self._second_ms is None:
+            self._start_second(self._live_from_ms, now_ms)
+        while self._second_ms is not None and self._second_ms < second_ms:
+            late_ms = second_ms - self._second_ms
+            next_ms = self._second_ms + SECOND_MS if late_ms <= CATCH_UP_MS else second_ms
+            if late_ms > CATCH_UP_MS:
+                log.warning("the market stood still", seconds=late_ms // SECOND_MS)
+            self._end_second(now_ms)
+            self._start_second(next_ms, now_ms)
+        for market in self.live.values():
+            self._apply(market, market.due(now_ms), now_ms)
+        changes = self.engine.drain(now_ms)
+        if changes:
+            self._store(changes, [], lambda: None)
+        else:
+            feeds.publish_prints(self.streams, changes.prints, now_ms)
+        feeds.publish_forming(self, now_ms)
+
+    def _start_second(self, second_ms: int, now_ms: int) -> None:
+        self._second_ms = second_ms
+        for market in self.live.values():
+            self._begin(market, second_ms)
+            self._apply(market, market.due(now_ms), now_ms)
+
+    def _begin(self, market: LiveMarket, second_ms: int) -> None:
+        if market.halted:
+            return
+        if not market.begin_second(second_ms):
+            self.engine.markets[market.rules.symbol].is_open = False
+            log.info("replay ended, symbol halted", symbol=market.rules.symbol, market_id=market.market_id)
+
+    def _end_second(self, now_ms: int) -> None:
+        """Close the running second of every market and put it into the file; then tell."""
+        statements: list[Statement] = []
+        closed_by_symbol: list[tuple[LiveMarket, list[tuple[str, Candle]]]] = []
+        assert self._second_ms is not None
+        end_ms = self._second_ms + SECOND_MS
+        for symbol, market in self.live.items():
+            steps, closed = market.end_second()
+            self._apply(market, steps, now_ms)
+            closed += market.candles.close_passed(end_ms)
+            kept = [(1 if name == "1s" else 60, candle) for name, candle in closed if name in ("1s", "1m")]
+            statements += rows.candle_statements(symbol, kept)
+            statements += rows.state_statements(market)
+            if end_ms % (60 * MINUTE_MS) == 0:
+                statements += rows.forget_statements(symbol, end_ms - (KEPT_SECONDS // 60 + 60) * MINUTE_MS)
+            average = market.average_price(end_ms)
+            if average is not None:
+                self.engine.markets[symbol].average_price = average
+            closed_by_symbol.append((market, closed))
+        changes = self.engine.drain(now_ms)
+        self._store(changes, statements, lambda: feeds.publish_second(self, closed_by_symbol, end_ms))
+
+    def _apply(self, market: LiveMarket, steps: Sequence[Step], now_ms: int) -> None:
+        for step in steps:
+            self.engine.step(
+                market.rules.symbol, step.price, step.volume, step.typical_volume, now_ms, jumped=step.jumped
+            )
+
+    # -- accounts ----------------------------------------------------------------------------------------
+
+    async def add_account(self, label: str, public_key_pem: str | None, deposits: dict[str, Decimal]) -> Account:
+        """A new account with its first balances. Raises InvalidInput for a bad key."""
+        now_ms = self.clock.now_ms()
+        account = make_account(max(self.accounts, default=0) + 1, label, public_key_pem, now_ms)
+        self._know(account)
+        self.engine.ledger.accounts.setdefault(account.id, {})
+        for asset, amount in deposits.items():
+            self.engine.deposit(account.id, asset, amount, now_ms)
+        await self.commit(now_ms, [(_PUT_ACCOUNT, [astuple(account)])])
+        return account
+
+    async def deposit(self, account_id: int, asset: str, amount: Decimal) -> None:
+        """Credit an account. Raises NotFound."""
+        if account_id not in self.accounts:
+            raise NotFound(f"there is no account {account_id}")
+        now_ms = self.clock.now_ms()
+        self.engine.deposit(account_id, asset, amount, now_ms)
+        await self.commit(now_ms)
+
+    # -- orders ------------------------------------------------------------------------------------------
+
+    def place(self, account_id: int, new: NewOrder) -> tuple[Order, list[Trade], asyncio.Future[None]]:
+        """Place an order. Returns it, its trades so far, and a future that is done when both are on disk.
+
+        The order goes on changing: render the answer before waiting. Raises ApiError.
+        """
+        now_ms = self.clock.now_ms()
+        order = self.engine.place(account_id, new, now_ms)
+        trades = [t for t in self.engine.ledger.changes.trades if t.order_id == order.id and t.symbol == order.symbol]
+        return order, trades, self.commit(now_ms)
+
+    def cancel(self, orders: Sequence[Order], cancel_id: str = "") -> tuple[str, asyncio.Future[None]]:
+        """Cancel open orders under one cancel id. Returns that id and a future that is done on disk."""
+        now_ms = self.clock.now_ms()
+        for order in orders:
+            cancel_id = self.engine.cancel(order, now_ms, cancel_id)
+        return cancel_id, self.commit(now_ms)
+
+    def open_orders(self, account_id: int, symbol: str | None = None) -> list[Order]:
+        """Open orders of an account, oldest first."""
+        markets = self.engine.markets.values() if symbol is None else [self.engine.markets[symbol]]
+        found = [o for m in markets for o in m.open_orders.values() if o.account_id == account_id]
+        return sorted(found, key=lambda o: (o.symbol, o.id))
+
+    # -- file --------------------------------------------------------------------------------------------
+
+    def commit(self, now_ms: int, first: list[Statement] | None = None) -> asyncio.Future[None]:
+        """Store what the engine changed, after the statements given; then publish it."""
+        return self._store(self.engine.drain(now_ms), first or [], lambda: None)
+
+    def _store(self, changes: Any, first: list[Statement], then: Any) -> asyncio.Future[None]:
+        engine = self.engine
+        statements = [*first, *rows.change_statements(changes, engine.ledger, engine.markets, engine.execution_id)]
+        now_ms = self.clock.now_ms()
+
+        def publish() -> None:
+            self.users.publish(changes.events)
+            feeds.publish_prints(self.streams, changes.prints, now_ms)
+            then()
+
+        return self.store.write(statements, publish)

@@ -1,0 +1,113 @@
+"""A running market: a source of candles, the path inside each of them, and the history it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+from app.domain.intrabar import RULES, Preset, path
+from app.domain.symbols import SymbolRules
+from app.paper_exchange.candles import SECOND_MS, Candle, Candles
+from app.paper_exchange.replay import Replay
+from app.paper_exchange.synthetic import Synthetic
+from app.paper_exchange.units import Units
+
+Source = Synthetic | Replay
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The path reaches a price."""
+
+    price: Decimal
+    volume: Decimal
+    typical_volume: Decimal
+    jumped: bool  # not reached by moving there: an open that differs from the close before
+
+
+@dataclass(slots=True)
+class LiveMarket:
+    """One symbol: what feeds it and how far it has come."""
+
+    rules: SymbolRules
+    market_id: int
+    source: Source
+    candles: Candles
+    preset: Preset
+    halted: bool = False
+    units: Units = field(init=False)
+    _points: list[tuple[int, int, int]] = field(default_factory=list)  # (offset ms, price, volume) still to come
+    _open_ms: int = 0
+
+    def __post_init__(self) -> None:
+        self.units = Units.of(self.rules)
+
+    @property
+    def wire_rules(self) -> SymbolRules:
+        """The rules as exchangeInfo shows them: a halted symbol is in BREAK."""
+        return replace(self.rules, status="BREAK") if self.halted else self.rules
+
+    def begin_second(self, open_ms: int) -> bool:
+        """Draw the candle of the second that opens now. False (and halted) at the end of the source."""
+        candle = self.source.next()
+        if candle is None:
+            self.halted = True
+            return False
+        o, h, low, c, volume = candle
+        offsets = RULES[self.preset].point_offsets_permille
+        prices = path(self.preset, o, h, low, c)
+        part = volume // 4 // self.units.step * self.units.step
+        volumes = (part, part, part, volume - 3 * part)
+        self._open_ms = open_ms
+        self._points = [(off * SECOND_MS // 1000, p, v) for off, p, v in zip(offsets, prices, volumes, strict=True)]
+        return True
+
+    def due(self, now_ms: int) -> list[Step]:
+        """The steps of the running second whose time has come, recorded in its candle."""
+        steps = []
+        while self._points and self._open_ms + self._points[0][0] <= now_ms:
+            _, price, volume = self._points.pop(0)
+            jumped = self.candles.second is None
+            self.candles.print(self._open_ms, price, volume, self.units.quote(price, volume))
+            typical = self.units.quantity(self.candles.typical_volume())
+            steps.append(Step(self.units.price(price), self.units.quantity(volume), typical, jumped))
+        return steps
+
+    def end_second(self) -> tuple[list[Step], list[tuple[str, Candle]]]:
+        """Finish the running second: its remaining steps, and the candles that close with it."""
+        steps = self.due(self._open_ms + SECOND_MS)
+        return steps, self.candles.close_second()
+
+    def average_price(self, now_ms: int) -> Decimal | None:
+        """Volume-weighted price of the filters' minutes."""
+        units = self.candles.average_price(now_ms, self.rules.average_price_mins)
+        return None if units is None else self.units.price(units)
+
+    def status(self) -> dict[str, Any]:
+        """The market in one JSON object, for the control endpoint and the page that shows it."""
+        progress = self.source.progress
+        last = self.candles.last_price
+        facts = self.source.describe()
+        minutes = self.candles.closed["1m"]
+        return {
+            "symbol": self.rules.symbol,
+            "market_id": self.market_id,
+            "source": facts["source"],
+            "label": facts.get("label") or f"synthetic, seed {facts.get('seed')}",
+            "seed": facts.get("seed"),
+            "start": facts.get("start"),
+            "progress": None if progress is None else {"played": progress[0], "of": progress[1]},
+            "loop": facts.get("loop", False),
+            "gaps_closed": facts.get("gaps", 0),
+            "candles_missing": facts.get("missing", 0),
+            "halted": self.halted,
+            "price": None if last is None else format(self.units.price(last), "f"),
+            "history_seconds": len(self.candles.closed["1s"]),
+            "history_from_ms": minutes.open_ms[0] if len(minutes) else None,
+        }
+
+
+def bucket_ms(now_ms: int) -> int:
+    """Start of the second that holds `now_ms`."""
+    return now_ms - now_ms % SECOND_MS

@@ -1,0 +1,162 @@
+"""A market that plays given candles, one a second, as if they happened now.
+
+The candles' own times are used only to check their order and to count the gaps, which are closed by the
+replay: the one base candle after the other becomes the one second after the other.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+from app.domain.errors import InvalidInput
+from app.domain.money import parse_amount
+from app.paper_exchange.candles import SECOND_MS, Candle, History
+from app.paper_exchange.units import Units
+
+MAX_CANDLES = 1_000_000
+MIN_CANDLES = 2
+MAX_HISTORY = 86_400
+#: History before the start when the caller does not say where to start.
+DEFAULT_HISTORY = 1_500
+
+
+@dataclass(frozen=True, slots=True)
+class Tape:
+    """Candles as one array of (open, high, low, close, volume) in smallest units, and what was found reading them."""
+
+    values: array[int]
+    gaps: int  # places where the source skipped at least one candle
+    missing: int  # candles skipped in all
+    base_ms: int  # spacing of the source's candles
+
+    def __len__(self) -> int:
+        return len(self.values) // 5
+
+    def at(self, index: int) -> tuple[int, int, int, int, int]:
+        """One candle."""
+        o, h, low, c, v = self.values[index * 5 : index * 5 + 5]
+        return o, h, low, c, v
+
+    def packed(self) -> bytes:
+        """Compressed, for the file."""
+        return zlib.compress(self.values.tobytes(), 1)
+
+
+def unpack(blob: bytes) -> array[int]:
+    """The inverse of `Tape.packed`."""
+    values = array("q")
+    values.frombytes(zlib.decompress(blob))
+    return values
+
+
+def typical_price(rows: Sequence[Any]) -> Decimal:
+    """The first open, for choosing a new symbol's tick. Raises InvalidInput."""
+    if not isinstance(rows, list) or len(rows) < MIN_CANDLES:
+        raise InvalidInput(f"a replay needs at least {MIN_CANDLES} candles", field="candles")
+    return parse_amount(_row(rows, 0)[1], field="candles[0].open", positive=True)
+
+
+def read_tape(rows: Sequence[Any], units: Units) -> Tape:
+    """Check `[[open_time_ms, open, high, low, close, volume], …]` and turn it into a tape.
+
+    Prices are rounded to the symbol's tick. Raises InvalidInput that names the row, counted from 0.
+    """
+    if len(rows) > MAX_CANDLES:
+        raise InvalidInput(f"a replay takes at most {MAX_CANDLES} candles, not {len(rows)}", field="candles")
+    values = array("q")
+    times = array("q")
+    for index in range(len(rows)):
+        row = _row(rows, index)
+        time = row[0]
+        if isinstance(time, bool) or not isinstance(time, int):
+            raise InvalidInput(f"candle {index}: the open time must be whole milliseconds", field="candles")
+        if times and time <= times[-1]:
+            raise InvalidInput(f"candle {index}: its open time is not later than the one before", field="candles")
+        times.append(time)
+        o, h, low, c = (parse_amount(row[n], field=f"candle {index}", positive=True) for n in range(1, 5))
+        volume = parse_amount(row[5], field=f"candle {index}")
+        if not low <= min(o, c) <= max(o, c) <= h:
+            raise InvalidInput(f"candle {index}: open and close must lie between low and high", field="candles")
+        values.extend(units.price_units(p) for p in (o, h, low, c))
+        values.append(units.quantity_units(volume))
+    steps = [later - earlier for earlier, later in pairwise(times)]
+    base = min(steps)
+    gaps = [step for step in steps if step > base]
+    return Tape(values, len(gaps), sum(step // base - 1 for step in gaps), base)
+
+
+def _row(rows: Sequence[Any], index: int) -> Sequence[Any]:
+    row = rows[index]
+    if not isinstance(row, list) or len(row) != 6:
+        raise InvalidInput(
+            f"candle {index} must be [open_time_ms, open, high, low, close, volume] with amounts as text",
+            field="candles",
+        )
+    return row
+
+
+class Replay:
+    """The source: plays a tape from `start`, once or (`loop`) for ever."""
+
+    kind = "replay"
+
+    def __init__(
+        self, tape: Tape, units: Units, *, label: str, start: int | None, loop: bool, position: int | None = None
+    ) -> None:
+        if start is None:
+            start = min(DEFAULT_HISTORY, len(tape) // 2)
+        if not 0 <= start < len(tape):
+            raise InvalidInput(f"start must be from 0 to {len(tape) - 1}, the last candle", field="start")
+        self.tape = tape
+        self.units = units
+        self.label = label
+        self.start = start
+        self.loop = loop
+        self.position = start if position is None else position  # candles played, in all rounds
+
+    @property
+    def progress(self) -> tuple[int, int] | None:
+        """(candle about to be played, candles in all); a loop starts again at 0."""
+        at = self.position % len(self.tape) if self.loop else self.position
+        return at, len(self.tape)
+
+    def next(self) -> tuple[int, int, int, int, int] | None:
+        """Open, high, low, close, volume of the next second; None at the end."""
+        if self.position >= len(self.tape) and not self.loop:
+            return None
+        candle = self.tape.at(self.position % len(self.tape))
+        self.position += 1
+        return candle
+
+    def history(self, live_ms: int) -> History:
+        """The candles before the start, as seconds that end where the market goes live."""
+        history = History()
+        count = min(self.start, MAX_HISTORY)
+        for n in range(count):
+            o, h, low, c, v = self.tape.at(self.start - count + n)
+            open_ms = live_ms - (count - n) * SECOND_MS
+            quote = self.units.quote((o + h + low + c) // 4, v)
+            history.seconds.append(Candle(open_ms, o, h, low, c, v, quote, 4))
+        return history
+
+    def describe(self) -> dict[str, Any]:
+        """What is needed to make this source again (tape and position apart)."""
+        return {
+            "source": "replay",
+            "label": self.label,
+            "start": self.start,
+            "loop": self.loop,
+            "gaps": self.tape.gaps,
+            "missing": self.tape.missing,
+            "base_ms": self.tape.base_ms,
+        }
+
+    def snapshot(self) -> dict[str, Any]:
+        """The changing part, as JSON."""
+        return {"position": self.position}

@@ -1,0 +1,107 @@
+"""The REST side: from an HTTP request to an endpoint and back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from app.paper_exchange import endpoints as e
+from app.paper_exchange import errors, signing
+from app.paper_exchange.accounts import Account
+from app.paper_exchange.endpoints import Call, Endpoint, Security
+from app.paper_exchange.errors import ApiError
+from app.paper_exchange.exchange import Exchange
+from app.paper_exchange.hub import dumps
+from app.paper_exchange.limits import Weights
+from app.paper_exchange.params import Params, parse_form
+
+KEY_HEADER = "X-MBX-APIKEY"
+ROUTES: list[tuple[str, str, Endpoint]] = [
+    ("GET", "/api/v3/ping", e.PING),
+    ("GET", "/api/v3/time", e.TIME),
+    ("GET", "/api/v3/exchangeInfo", e.EXCHANGE_INFO),
+    ("GET", "/api/v3/klines", e.KLINES),
+    ("GET", "/api/v3/uiKlines", e.KLINES),
+    ("GET", "/api/v3/ticker/price", e.TICKER_PRICE),
+    ("GET", "/api/v3/ticker/bookTicker", e.BOOK_TICKER),
+    ("GET", "/api/v3/depth", e.DEPTH),
+    ("POST", "/api/v3/order", e.NEW_ORDER),
+    ("POST", "/api/v3/order/test", e.TEST_ORDER),
+    ("DELETE", "/api/v3/order", e.CANCEL_ORDER),
+    ("GET", "/api/v3/order", e.QUERY_ORDER),
+    ("GET", "/api/v3/openOrders", e.OPEN_ORDERS),
+    ("DELETE", "/api/v3/openOrders", e.CANCEL_OPEN_ORDERS),
+    ("GET", "/api/v3/allOrders", e.ALL_ORDERS),
+    ("GET", "/api/v3/myTrades", e.MY_TRADES),
+    ("GET", "/api/v3/account", e.ACCOUNT),
+    ("GET", "/api/v3/account/commission", e.COMMISSION),
+    ("GET", "/sapi/v1/account/apiRestrictions", e.API_RESTRICTIONS),
+]
+
+
+def add_routes(app: web.Application, exchange: Exchange, weights: Weights) -> None:
+    """Serve the endpoints of `ROUTES`."""
+    for method, path, endpoint in ROUTES:
+        app.router.add_route(method, path, _handler(endpoint, exchange, weights))
+
+
+def authenticate(exchange: Exchange, api_key: str | None) -> Account:
+    """The account of an API key. Raises -2014 without one, -2015 for one we don't know."""
+    if not api_key:
+        raise errors.bad_key_format()
+    account = exchange.accounts_by_key.get(api_key)
+    if account is None:
+        raise errors.unknown_key()
+    return account
+
+
+def sign_in(call: Call, account: Account, payload: bytes, signature: str | None) -> None:
+    """Check signature and time of a signed request. Raises -1102, -1022 or -1021."""
+    if not signature:
+        raise errors.missing("signature")
+    call.timestamp_ms, call.window_ms = call.params.timing()
+    if not signing.verify(account.kind, account.key_material, payload, signature):
+        raise errors.bad_signature()
+    call.check_window()
+    call.account = account
+
+
+def _handler(
+    endpoint: Endpoint, exchange: Exchange, weights: Weights
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        now_ms = exchange.clock.now_ms()
+        address = request.remote or ""
+        try:
+            # GET takes its parameters from the query alone.
+            body = "" if request.method == "GET" else (await request.text())
+            params = Params(parse_form(request.rel_url.raw_query_string, body))
+            weight = endpoint.weight(params)
+            weights.add(address, weight, now_ms)
+            call = Call(exchange, params)
+            if endpoint.security is not Security.NONE:
+                account = authenticate(exchange, request.headers.get(KEY_HEADER))
+                payload, signature = signing.rest_payload(request.rel_url.raw_query_string, body)
+                sign_in(call, account, payload, signature)
+            answer = await endpoint.handle(call)
+        except ApiError as error:
+            return _answer(error_body(error), weights.used(address, now_ms), error.status, error.retry_after_s)
+        if endpoint.free_on_success:
+            weights.give_back(address, weight, now_ms)
+        return _answer(answer, weights.used(address, now_ms))
+
+    return handle
+
+
+def error_body(error: ApiError) -> dict[str, Any]:
+    """`{"code":…,"msg":…}`."""
+    return {"code": error.code, "msg": error.msg}
+
+
+def _answer(body: Any, used: int, status: int = 200, retry_after_s: int | None = None) -> web.Response:
+    headers = {"X-MBX-USED-WEIGHT": str(used), "X-MBX-USED-WEIGHT-1M": str(used)}
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(retry_after_s)
+    return web.Response(text=dumps(body), status=status, content_type="application/json", headers=headers)

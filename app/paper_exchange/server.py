@@ -1,0 +1,88 @@
+"""The web server around an exchange."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import structlog
+from aiohttp import WSCloseCode, web
+
+from app.paper_exchange import rest, streams, ws_api
+from app.paper_exchange.control import Control
+from app.paper_exchange.errors import StartError
+from app.paper_exchange.exchange import Exchange
+from app.paper_exchange.limits import Weights
+
+log = structlog.get_logger(__name__)
+
+STEP_MS = 250
+MAX_BODY_BYTES = 256 << 20  # a replay of hundreds of thousands of candles
+
+
+class Server:
+    """Listens, moves the markets, and stops in order."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._sockets: set[web.WebSocketResponse] = set()
+        self._runner: web.AppRunner | None = None
+        self._pulse: asyncio.Task[None] | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen and set the markets going. Raises StartError when the port is taken."""
+        settings = self._exchange.settings
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        weights = Weights(settings.weight_limit_per_minute)
+        rest.add_routes(app, self._exchange, weights)
+        streams.add_routes(app, self._exchange, self._sockets)
+        ws_api.add_routes(app, self._exchange, weights, self._sockets)
+        Control(self._exchange, settings.read_token()).add_routes(app)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, settings.host, settings.port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise StartError(
+                f"The paper exchange cannot listen on {settings.host}:{settings.port}: {error.strerror or error}. "
+                "Is another one running? Choose another port."
+            ) from error
+        self.port = self._runner.addresses[0][1]
+        if settings.port_file is not None:
+            settings.port_file.write_text(str(self.port))
+        self._exchange.tick(self._exchange.clock.now_ms())
+        self._pulse = asyncio.create_task(self._run_markets())
+        log.info("paper exchange ready", url=f"http://{settings.host}:{self.port}", file=str(settings.data_file))
+
+    async def wait(self) -> None:
+        """Return never; raise what stopped the markets or the file."""
+        assert self._pulse is not None
+        failed = asyncio.create_task(self._exchange.store.failed.wait())
+        try:
+            await asyncio.wait({self._pulse, failed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            failed.cancel()
+        if self._pulse.done():
+            self._pulse.result()
+        raise StartError("The paper exchange cannot write its file and has stopped; see the log for the reason.")
+
+    async def stop(self) -> None:
+        """Close every connection and stop listening."""
+        if self._pulse is not None:
+            self._pulse.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._pulse
+        for socket in list(self._sockets):
+            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"Server shutdown")
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _run_markets(self) -> None:
+        clock = self._exchange.clock
+        while True:
+            now_ms = clock.now_ms()
+            self._exchange.tick(now_ms)
+            await clock.sleep((STEP_MS - now_ms % STEP_MS) / 1000)
