@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app.database.notifications import notify
 from app.domain.errors import Conflict, InvalidInput, NotFound
@@ -41,10 +42,10 @@ class AccountView:
 async def list_accounts(session: AsyncSession, *, user_id: int) -> list[AccountView]:
     """The user's accounts, oldest first."""
     statement = (
-        select(Account, Credential.api_key, Credential.public_key_pem)
-        .outerjoin(Credential, Credential.account_id == Account.id)  # type: ignore[arg-type]
-        .where(Account.user_id == user_id)
-        .order_by(Account.id)  # type: ignore[arg-type]
+        select(Account, col(Credential.api_key), col(Credential.public_key_pem))
+        .outerjoin(Credential, col(Credential.account_id) == col(Account.id))
+        .where(col(Account.user_id) == user_id)
+        .order_by(col(Account.id))
     )
     return [_view(row, api_key, pem) for row, api_key, pem in (await session.execute(statement)).all()]
 
@@ -87,7 +88,7 @@ async def request_paper_account(
         "kind": AccountKind.PAPER.value,
         "opening_balances": {asset: plain(amount) for asset, amount in balances.items()},
     }
-    account_id = (await session.execute(insert(Account).values(values).returning(Account.id))).scalar_one()
+    account_id = (await session.execute(insert(Account).values(values).returning(col(Account.id)))).scalar_one()
     await notify(session, WORK_CHANNEL, "accounts")
     await notify(session, UI_CHANNEL, json.dumps({"user_id": user_id, "kind": "account", "id": account_id}))
     return await get_account(session, user_id=user_id, account_id=int(account_id or 0))

@@ -282,7 +282,7 @@ def _arrive(
         return None
     incident = None
     payload = {"exchange_order_id": report.exchange_order_id, "status": report.status}
-    news = {"exchange_order_id": report.exchange_order_id, "outcome_unknown_since_ms": None}
+    news: dict[str, Any] = {"exchange_order_id": report.exchange_order_id, "outcome_unknown_since_ms": None}
     if order.status is S.EXPIRED:
         words = f"order {order.client_order_id} surfaced after it was given up as never arrived"
         incident = ("RESURRECTED", words)
@@ -294,7 +294,7 @@ def _arrive(
         # Our books were restored from before the attempt (F61): the order is out, so an attempt was made.
         steps.append(_step(order, EventKind.RECONCILED, source, at_ms, "recovered", to=S.SUBMITTED))
         order = steps[-1].order
-    to = S.OPEN if order.status is S.SUBMITTED else order.status
+    to: OrderStatus = S.OPEN if order.status is S.SUBMITTED else order.status
     if report.status == "REJECTED" and report.executed == 0:
         to = order.status  # `_conclude` takes it from SUBMITTED straight to REJECTED
     steps.append(_step(order, EventKind.ACKNOWLEDGED, source, at_ms, "acknowledged", to=to, payload=payload, **news))

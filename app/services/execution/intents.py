@@ -26,7 +26,6 @@ MARKET_BUY_MARGIN = Decimal("1.05")
 _NEEDS_PRICE = {OrderType.LIMIT, OrderType.LIMIT_MAKER, OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT_LIMIT}
 _NEEDS_STOP = {OrderType.STOP_LOSS, OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT}
 _NEEDS_TIME_IN_FORCE = {OrderType.LIMIT, OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT_LIMIT}
-_STOPS = _NEEDS_STOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,6 @@ class Owner:
     source: EventSource
     run_id: int | None = None
     plan_id: int | None = None
-    is_exit: bool = False
 
 
 BY_HAND = Owner(EventSource.USER)
@@ -90,7 +88,7 @@ async def commit_intent(
     notional = _check_filters(draft, facts.rules, reference)
     order = _order(draft, facts.rules, owner, intent_key, notional, now_ms, ids)
     step = bookkeeping.created(order, owner.source, now_ms)
-    refusal = check(_risk_facts(order, facts, notional, owner))
+    refusal = check(_risk_facts(order, facts, facts.rules, notional))
     if refusal is None:
         order = await tx.add_order(step)
         await tx.wake("orders")
@@ -207,20 +205,22 @@ def _ceil_quote(value: Decimal) -> Decimal:
     return value.quantize(Decimal("1e-8"), rounding="ROUND_CEILING")
 
 
-def _risk_facts(order: Order, facts: TradingFacts, notional: Decimal, owner: Owner) -> OrderFacts:
-    is_buy = order.side is Side.BUY
+def _risk_facts(order: Order, facts: TradingFacts, rules: SymbolRules, notional: Decimal) -> OrderFacts:
     return OrderFacts(
-        side=order.side,
         symbol=order.symbol,
-        asset=order.reserved_asset,
-        needed=order.reserved,
-        free=(facts.quote_total - facts.quote_reserved) if is_buy else (facts.base_total - facts.base_reserved),
-        notional=notional,
-        position_value=facts.position * (facts.price or ZERO),
+        side=order.side,
+        base_asset=rules.base_asset,
+        quote_asset=rules.quote_asset,
+        quantity=order.quantity,
+        notional=max(notional, order.reserved) if order.side is Side.BUY else notional,
+        price=facts.price or order.price,
+        base_total=facts.base_total,
+        base_reserved=facts.base_reserved,
+        quote_total=facts.quote_total,
+        quote_reserved=facts.quote_reserved,
+        position=facts.position,
         open_buy_notional=facts.open_buy_notional,
-        quote_asset=facts.rules.quote_asset if facts.rules else "",
         kill_switch=facts.kill_switch,
-        is_exit=owner.is_exit or not is_buy,
         limits=facts.limits,
     )
 

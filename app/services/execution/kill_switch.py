@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app.database.notifications import notify
 from app.domain.errors import Conflict, InvalidInput
@@ -46,7 +47,7 @@ async def engage_kill_switch(
     again = statement.on_conflict_do_update(
         index_elements=["scope", "scope_id"],
         set_=values,
-        where=KillSwitch.released_at.is_not(None),  # type: ignore[union-attr]
+        where=col(KillSwitch.released_at).is_not(None),
     )
     await session.execute(again)
     await _tell(session)
@@ -61,18 +62,22 @@ async def release_kill_switch(
 ) -> None:
     """Allow entries again; needs a reason. Raises Conflict when the switch is not engaged."""
     _check(scope, scope_id, reason)
-    engaged = (KillSwitch.scope == scope, KillSwitch.scope_id == scope_id, KillSwitch.released_at.is_(None))  # type: ignore[union-attr]
+    engaged = (
+        col(KillSwitch.scope) == scope,
+        col(KillSwitch.scope_id) == scope_id,
+        col(KillSwitch.released_at).is_(None),
+    )
     statement = update(KillSwitch).where(*engaged)
     statement = statement.values(released_at=now, released_by=actor, release_reason=reason.strip())
-    if (await session.execute(statement.returning(KillSwitch.scope))).first() is None:
+    if (await session.execute(statement.returning(col(KillSwitch.scope)))).first() is None:
         raise Conflict("this kill switch is not engaged")
     await _tell(session)
 
 
 async def kill_switches(session: AsyncSession) -> list[KillSwitchView]:
     """All engaged switches."""
-    statement = select(KillSwitch).where(KillSwitch.released_at.is_(None))  # type: ignore[union-attr]
-    rows = (await session.execute(statement.order_by(KillSwitch.engaged_at))).scalars()  # type: ignore[arg-type]
+    statement = select(KillSwitch).where(col(KillSwitch.released_at).is_(None))
+    rows = (await session.execute(statement.order_by(col(KillSwitch.engaged_at)))).scalars()
     return [KillSwitchView(r.scope, r.scope_id, r.engaged_at, r.engaged_by, r.reason) for r in rows]
 
 

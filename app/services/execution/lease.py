@@ -11,6 +11,7 @@ import json
 from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
 
 from app.database.notifications import notify
 from app.models.execution import ServiceState, WorkerLease
@@ -32,15 +33,15 @@ class Lease:
 
     async def acquire(self) -> bool:
         """Take the lease if it is free or stale; True when it is ours. The service is then RECOVERING."""
-        stale = WorkerLease.renewed_at < func.now() - text(f"interval '{self._ttl_s} seconds'")  # type: ignore[operator]
-        free = or_(WorkerLease.renewed_at.is_(None), WorkerLease.state == ServiceState.STOPPED.value, stale)  # type: ignore[union-attr]
+        stale = col(WorkerLease.renewed_at) < func.now() - text(f"interval '{self._ttl_s} seconds'")
+        free = or_(col(WorkerLease.renewed_at).is_(None), col(WorkerLease.state) == ServiceState.STOPPED.value, stale)
         async with self._sessions.begin() as session:
             await session.execute(upsert(WorkerLease).values(id=1).on_conflict_do_nothing())
             statement = (
                 update(WorkerLease)
-                .where(WorkerLease.id == 1, free)
+                .where(col(WorkerLease.id) == 1, free)
                 .values(
-                    epoch=WorkerLease.epoch + 1,
+                    epoch=col(WorkerLease.epoch) + 1,
                     holder=self._holder,
                     state=ServiceState.RECOVERING.value,
                     state_reason="reconciling with the exchange after a start",
@@ -48,7 +49,7 @@ class Lease:
                     renewed_at=func.now(),
                     recovered_at=None,
                 )
-                .returning(WorkerLease.epoch)
+                .returning(col(WorkerLease.epoch))
             )
             epoch = (await session.execute(statement)).scalar_one_or_none()
             await self._tell(session)
@@ -63,7 +64,7 @@ class Lease:
         """Say what the service is doing. Raises LeaseLost when the lease is no longer ours."""
         values: dict[str, object] = {"state": state.value, "state_reason": reason, "renewed_at": func.now()}
         if state is ServiceState.HEALTHY:
-            values["recovered_at"] = func.coalesce(WorkerLease.recovered_at, func.now())
+            values["recovered_at"] = func.coalesce(col(WorkerLease.recovered_at), func.now())
         await self._update(**values)
 
     async def set_clock(self, offset_ms: int) -> None:
@@ -72,15 +73,21 @@ class Lease:
 
     async def holder_age_s(self) -> tuple[str, float] | None:
         """Who holds the lease and how many seconds ago it was renewed."""
-        age = func.extract("epoch", func.now() - WorkerLease.renewed_at)  # type: ignore[operator]
+        age = func.extract("epoch", func.now() - col(WorkerLease.renewed_at))
         async with self._sessions.begin() as session:
-            row = (await session.execute(select(WorkerLease.holder, age).where(WorkerLease.id == 1))).first()
+            row = (await session.execute(select(col(WorkerLease.holder), age).where(col(WorkerLease.id) == 1))).first()
         return None if row is None or row[1] is None else (row[0], float(row[1]))
 
     async def _update(self, **values: object) -> None:
         async with self._sessions.begin() as session:
-            ours = (WorkerLease.id == 1, WorkerLease.epoch == self.epoch, WorkerLease.holder == self._holder)
-            done = await session.execute(update(WorkerLease).where(*ours).values(**values).returning(WorkerLease.id))
+            ours = (
+                col(WorkerLease.id) == 1,
+                col(WorkerLease.epoch) == self.epoch,
+                col(WorkerLease.holder) == self._holder,
+            )
+            done = await session.execute(
+                update(WorkerLease).where(*ours).values(**values).returning(col(WorkerLease.id))
+            )
             if done.scalar_one_or_none() is None:
                 raise LeaseLost(f"epoch {self.epoch} was replaced")
             if "state" in values:

@@ -208,7 +208,7 @@ async def _facts(tx: Transaction, plan: PlanRecord, clock: Clock) -> PlanFacts |
 
 
 async def _carry_out(tx: Transaction, plan: PlanRecord, act: Act, *, clock: Clock, ids: Ids) -> PlanRecord:
-    owner = Owner(EventSource.PLAN, run_id=plan.run_id, plan_id=plan.id, is_exit=True)
+    owner = Owner(EventSource.PLAN, run_id=plan.run_id, plan_id=plan.id)
     match act:
         case CancelStop(order_id=order_id):
             await request_cancel(tx, order_id, source=EventSource.PLAN, clock=clock, reason=plan.exit_reason)

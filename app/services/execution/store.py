@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
-from app.services.risk.limits import Limits
+from app.services.risk.checks import Limits
 
 if TYPE_CHECKING:
     from app.services.execution.reconcile import PassResult

@@ -12,11 +12,12 @@ from typing import Any
 from sqlalchemy import func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
 
 from app.database.notifications import notify
 from app.domain.clock import to_datetime
 from app.domain.money import ZERO
-from app.domain.orders import FINAL, IN_FLIGHT, Order, OrderStatus, Side
+from app.domain.orders import FINAL, IN_FLIGHT, Fill, Order, OrderStatus, Side
 from app.domain.symbols import SymbolRules
 from app.models.analytics import Price
 from app.models.execution import (
@@ -71,23 +72,25 @@ class PostgresTransaction:
         return None if row is None else order_of(row)
 
     async def order(self, order_id: int) -> Order | None:
-        return await self._one_order(OrderRow.id == order_id)
+        return await self._one_order(col(OrderRow.id) == order_id)
 
     async def order_by_client_id(self, account_id: int, client_order_id: str) -> Order | None:
-        return await self._one_order(OrderRow.account_id == account_id, OrderRow.client_order_id == client_order_id)
+        return await self._one_order(
+            col(OrderRow.account_id) == account_id, col(OrderRow.client_order_id) == client_order_id
+        )
 
     async def order_by_exchange_id(self, account_id: int, symbol: str, exchange_order_id: int) -> Order | None:
         return await self._one_order(
-            OrderRow.account_id == account_id,
-            OrderRow.symbol == symbol,
-            OrderRow.exchange_order_id == exchange_order_id,
+            col(OrderRow.account_id) == account_id,
+            col(OrderRow.symbol) == symbol,
+            col(OrderRow.exchange_order_id) == exchange_order_id,
         )
 
     async def order_by_intent(self, account_id: int, intent_key: str) -> Order | None:
-        return await self._one_order(OrderRow.account_id == account_id, OrderRow.intent_key == intent_key)
+        return await self._one_order(col(OrderRow.account_id) == account_id, col(OrderRow.intent_key) == intent_key)
 
     async def add_order(self, step: Step) -> Order:
-        statement = insert(OrderRow).values(order_values(step.order)).returning(OrderRow.id)
+        statement = insert(OrderRow).values(order_values(step.order)).returning(col(OrderRow.id))
         order_id = (await self.session.execute(statement)).scalar_one()
         order = replace(step.order, id=int(order_id or 0))
         await self._append(replace(step, order=order))
@@ -97,14 +100,12 @@ class PostgresTransaction:
     async def write(self, steps: Sequence[Step]) -> None:
         for step in steps:
             await self._append(step)
-            if step.fill is not None:
-                await self.session.execute(insert(FillRow).values(fill_values(step.order, step.fill)))
             if step.event.kind == "attempt_sent":
                 await self._record_attempt(step.order)
-            statement = update(OrderRow).where(OrderRow.id == step.order.id).values(changed_values(step.order))
+            statement = update(OrderRow).where(col(OrderRow.id) == step.order.id).values(changed_values(step.order))
             await self.session.execute(statement)
             if step.fill is not None:
-                await self._book(step)
+                await self._book(step.order, step.fill)
         if steps:
             order = steps[-1].order
             await self._tell(order, "order", order.id)
@@ -138,18 +139,18 @@ class PostgresTransaction:
             )
         )
 
-    async def _book(self, step: Step) -> None:
-        order, fill = step.order, step.fill
-        if fill is None:
-            return
+    async def _book(self, order: Order, fill: Fill) -> None:
         account = await self.account(order.account_id)
-        rules = await self._rules(account.kind if account else "", order.symbol)
+        kind = account.kind if account else ""
+        rules = await self._rules(kind, order.symbol)
         if rules is None:
             raise LookupError(f"no trading rules of {order.symbol} although it traded")
         commission_price = None
         if fill.commission and fill.commission_asset not in (rules.base_asset, rules.quote_asset):
-            found = await self._price(account.kind if account else "", fill.commission_asset + rules.quote_asset)
+            found = await self._price(kind, fill.commission_asset + rules.quote_asset)
             commission_price = found[0] if found else None
+        values = fill_values(order, fill) | {"commission_price": commission_price}
+        await self.session.execute(insert(FillRow).values(values))
         await book_fill(
             self.session,
             order=order,
@@ -161,14 +162,14 @@ class PostgresTransaction:
         await self._tell(order, "fill", order.id)
 
     async def trade_ids(self, order_id: int) -> set[int]:
-        found = await self.session.execute(select(FillRow.trade_id).where(FillRow.order_id == order_id))
+        found = await self.session.execute(select(col(FillRow.trade_id)).where(col(FillRow.order_id) == order_id))
         return set(found.scalars())
 
     async def claim_new(self, busy: Collection[int] = ()) -> Order | None:
         statement = (
             select(OrderRow)
-            .where(OrderRow.status == OrderStatus.NEW.value, OrderRow.account_id.not_in(list(busy)))  # type: ignore[attr-defined]
-            .order_by(OrderRow.id)
+            .where(col(OrderRow.status) == OrderStatus.NEW.value, col(OrderRow.account_id).not_in(list(busy)))
+            .order_by(col(OrderRow.id))
             .limit(1)
             .with_for_update(skip_locked=True)
             .execution_options(populate_existing=True)
@@ -177,18 +178,20 @@ class PostgresTransaction:
         return None if row is None else order_of(row)
 
     async def in_flight(self, account_id: int | None = None) -> Sequence[Order]:
-        statement = select(OrderRow).where(OrderRow.status.in_([s.value for s in IN_FLIGHT])).order_by(OrderRow.id)
+        statement = (
+            select(OrderRow).where(col(OrderRow.status).in_([s.value for s in IN_FLIGHT])).order_by(col(OrderRow.id))
+        )
         if account_id is not None:
-            statement = statement.where(OrderRow.account_id == account_id)
+            statement = statement.where(col(OrderRow.account_id) == account_id)
         return [order_of(row) for row in (await self.session.execute(statement)).scalars()]
 
     async def with_status(self, status: OrderStatus) -> Sequence[Order]:
-        statement = select(OrderRow).where(OrderRow.status == status.value).order_by(OrderRow.id)
+        statement = select(OrderRow).where(col(OrderRow.status) == status.value).order_by(col(OrderRow.id))
         return [order_of(row) for row in (await self.session.execute(statement)).scalars()]
 
     async def symbols_traded(self, account_id: int, since_ms: int) -> Sequence[str]:
-        recent = or_(OrderRow.created_at_ms >= since_ms, OrderRow.status.in_(_UNFINISHED))
-        statement = select(OrderRow.symbol).where(OrderRow.account_id == account_id, recent).distinct()
+        recent = or_(col(OrderRow.created_at_ms) >= since_ms, col(OrderRow.status).in_(_UNFINISHED))
+        statement = select(col(OrderRow.symbol)).where(col(OrderRow.account_id) == account_id, recent).distinct()
         return sorted((await self.session.execute(statement)).scalars())
 
     async def account(self, account_id: int) -> AccountFacts | None:
@@ -221,14 +224,14 @@ class PostgresTransaction:
             quote_total=quote_total,
             quote_reserved=quote_reserved,
             position=await self._sum(
-                PositionRow.quantity, PositionRow.account_id == account_id, PositionRow.symbol == symbol
+                col(PositionRow.quantity), col(PositionRow.account_id) == account_id, col(PositionRow.symbol) == symbol
             ),
             open_buy_notional=await self._sum(
-                OrderRow.reserved,
-                OrderRow.account_id == account_id,
-                OrderRow.symbol == symbol,
-                OrderRow.side == Side.BUY.value,
-                OrderRow.status.in_(_UNFINISHED),
+                col(OrderRow.reserved),
+                col(OrderRow.account_id) == account_id,
+                col(OrderRow.symbol) == symbol,
+                col(OrderRow.side) == Side.BUY.value,
+                col(OrderRow.status).in_(_UNFINISHED),
             ),
             kill_switch=await self.kill_switch(account_id, run_id),
             limits=await limits_of(self.session, account_id),
@@ -243,12 +246,12 @@ class PostgresTransaction:
         return None if row is None else (row.price, round(row.priced_at.timestamp() * 1000))
 
     async def _holding(self, account_id: int, asset: str) -> tuple[Decimal, Decimal]:
-        total = await self._sum(Balance.total, Balance.account_id == account_id, Balance.asset == asset)
+        total = await self._sum(col(Balance.total), col(Balance.account_id) == account_id, col(Balance.asset) == asset)
         reserved = await self._sum(
-            OrderRow.reserved,
-            OrderRow.account_id == account_id,
-            OrderRow.reserved_asset == asset,
-            OrderRow.status.in_(_UNFINISHED),
+            col(OrderRow.reserved),
+            col(OrderRow.account_id) == account_id,
+            col(OrderRow.reserved_asset) == asset,
+            col(OrderRow.status).in_(_UNFINISHED),
         )
         return total, reserved
 
@@ -266,51 +269,59 @@ class PostgresTransaction:
 
     async def freeze_account(self, account_id: int, reason: str) -> None:
         values = {"state": AccountState.FROZEN.value, "state_reason": reason}
-        await self.session.execute(update(Account).where(Account.id == account_id).values(values))
+        await self.session.execute(update(Account).where(col(Account.id) == account_id).values(values))
         await self.add_incident("ACCOUNT_FROZEN", reason, account_id=account_id)
 
     async def add_incident(
         self, kind: str, message: str, *, account_id: int | None = None, order_id: int | None = None
     ) -> None:
-        same = select(Incident.id).where(
-            Incident.kind == kind,
-            Incident.message == message,
-            Incident.order_id.is_not_distinct_from(order_id),  # type: ignore[union-attr]
-            Incident.closed_at.is_(None),  # type: ignore[union-attr]
+        same = select(col(Incident.id)).where(
+            col(Incident.kind) == kind,
+            col(Incident.message) == message,
+            col(Incident.order_id).is_not_distinct_from(order_id),
+            col(Incident.closed_at).is_(None),
         )
         if (await self.session.execute(same)).first() is None:
-            values = {"kind": kind, "message": message, "account_id": account_id, "order_id": order_id, "details": {}}
+            values: dict[str, Any] = {
+                "kind": kind,
+                "message": message,
+                "account_id": account_id,
+                "order_id": order_id,
+                "details": {},
+            }
             await self.session.execute(insert(Incident).values(values))
             await notify(self.session, UI_CHANNEL, json.dumps({"user_id": None, "kind": "service"}))
 
     async def plans_open(self, account_id: int | None = None) -> Sequence[PlanRecord]:
-        statement = select(Plan).where(Plan.state != PlanState.CLOSED.value).order_by(Plan.id)
+        statement = select(Plan).where(col(Plan.state) != PlanState.CLOSED.value).order_by(col(Plan.id))
         if account_id is not None:
-            statement = statement.where(Plan.account_id == account_id)
+            statement = statement.where(col(Plan.account_id) == account_id)
         return [plan_of(row) for row in (await self.session.execute(statement)).scalars()]
 
     async def plan(self, plan_id: int) -> PlanRecord | None:
-        statement = select(Plan).where(Plan.id == plan_id).with_for_update().execution_options(populate_existing=True)
+        statement = (
+            select(Plan).where(col(Plan.id) == plan_id).with_for_update().execution_options(populate_existing=True)
+        )
         row = (await self.session.execute(statement)).scalar_one_or_none()
         return None if row is None else plan_of(row)
 
     async def add_plan(self, plan: PlanRecord) -> int:
-        statement = insert(Plan).values(plan_values(plan)).returning(Plan.id)
+        statement = insert(Plan).values(plan_values(plan)).returning(col(Plan.id))
         return int((await self.session.execute(statement)).scalar_one() or 0)
 
     async def save_plan(self, plan: PlanRecord) -> None:
         values = plan_values(plan)
         if plan.state == PlanState.CLOSED.value:
             values["closed_at"] = func.now()
-        await self.session.execute(update(Plan).where(Plan.id == plan.id).values(values))
+        await self.session.execute(update(Plan).where(col(Plan.id) == plan.id).values(values))
         user_id = await self._user(plan.account_id)
         await notify(self.session, UI_CHANNEL, json.dumps({"user_id": user_id, "kind": "run", "id": plan.run_id}))
 
     async def plan_orders(self, plan_id: int) -> Sequence[Order]:
         statement = (
             select(OrderRow)
-            .where(OrderRow.plan_id == plan_id)
-            .order_by(OrderRow.id)
+            .where(col(OrderRow.plan_id) == plan_id)
+            .order_by(col(OrderRow.id))
             .with_for_update()
             .execution_options(populate_existing=True)
         )
@@ -318,19 +329,19 @@ class PostgresTransaction:
 
     async def run_position(self, account_id: int, run_id: int, symbol: str) -> Decimal:
         return await self._sum(
-            PositionRow.quantity,
-            PositionRow.account_id == account_id,
-            PositionRow.run_id == run_id,
-            PositionRow.symbol == symbol,
+            col(PositionRow.quantity),
+            col(PositionRow.account_id) == account_id,
+            col(PositionRow.run_id) == run_id,
+            col(PositionRow.symbol) == symbol,
         )
 
     async def balances(self, account_id: int) -> dict[str, Decimal]:
-        statement = select(Balance.asset, Balance.total).where(Balance.account_id == account_id)
+        statement = select(col(Balance.asset), col(Balance.total)).where(col(Balance.account_id) == account_id)
         return {asset: total for asset, total in (await self.session.execute(statement)).all() if total != 0}
 
     async def see_balances(self, account_id: int, totals: Mapping[str, Decimal]) -> None:
         seen = func.now()
-        known = update(Balance).where(Balance.account_id == account_id)
+        known = update(Balance).where(col(Balance.account_id) == account_id)
         await self.session.execute(known.values(exchange_total=ZERO, exchange_seen_at=seen))
         for asset, total in totals.items():
             row = {"account_id": account_id, "asset": asset, "total": ZERO, "exchange_total": total}
@@ -359,7 +370,7 @@ class PostgresTransaction:
             )
         )
         if result.agrees:
-            agree = update(Account).where(Account.id == result.account_id).values(books_agree_at=finished_at)
+            agree = update(Account).where(col(Account.id) == result.account_id).values(books_agree_at=finished_at)
             await self.session.execute(agree)
         payload = {"user_id": await self._user(result.account_id), "kind": "account", "id": result.account_id}
         await notify(self.session, UI_CHANNEL, json.dumps(payload))

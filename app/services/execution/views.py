@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app.domain.errors import NotFound
 from app.domain.orders import FINAL, Order, OrderStatus
@@ -139,28 +140,28 @@ async def list_orders(
     before_id: int | None = None,
 ) -> list[Order]:
     """The user's orders, newest first."""
-    statement = _of_user(select(OrderRow), OrderRow.account_id, user_id)
+    statement = _of_user(select(OrderRow), col(OrderRow.account_id), user_id)
     if account_id is not None:
-        statement = statement.where(OrderRow.account_id == account_id)
+        statement = statement.where(col(OrderRow.account_id) == account_id)
     if symbol:
-        statement = statement.where(OrderRow.symbol == symbol)
+        statement = statement.where(col(OrderRow.symbol) == symbol)
     if open_only:
-        statement = statement.where(OrderRow.status.in_(_UNFINISHED))  # type: ignore[attr-defined]
+        statement = statement.where(col(OrderRow.status).in_(_UNFINISHED))
     if run_id is not None:
-        statement = statement.where(OrderRow.run_id == run_id)
+        statement = statement.where(col(OrderRow.run_id) == run_id)
     if before_id is not None:
-        statement = statement.where(OrderRow.id < before_id)  # type: ignore[operator]
-    statement = statement.order_by(OrderRow.id.desc()).limit(_bounded(limit))  # type: ignore[union-attr]
+        statement = statement.where(col(OrderRow.id) < before_id)
+    statement = statement.order_by(col(OrderRow.id).desc()).limit(_bounded(limit))
     return [order_of(row) for row in (await session.execute(statement)).scalars()]
 
 
 async def order_detail(session: AsyncSession, *, user_id: int, order_id: int) -> OrderDetail:
     """One order with its events and fills. Raises NotFound."""
-    statement = _of_user(select(OrderRow), OrderRow.account_id, user_id).where(OrderRow.id == order_id)
+    statement = _of_user(select(OrderRow), col(OrderRow.account_id), user_id).where(col(OrderRow.id) == order_id)
     row = (await session.execute(statement)).scalar_one_or_none()
     if row is None:
         raise NotFound(f"there is no order {order_id}")
-    events = select(OrderEventRow).where(OrderEventRow.order_id == order_id).order_by(OrderEventRow.seq)
+    events = select(OrderEventRow).where(col(OrderEventRow.order_id) == order_id).order_by(col(OrderEventRow.seq))
     account = await session.get(Account, row.account_id)
     return OrderDetail(
         order=order_of(row),
@@ -181,16 +182,16 @@ async def list_fills(
     before: datetime | None = None,
 ) -> list[BookedFill]:
     """The user's fills, newest first by the exchange's time."""
-    statement = _of_user(select(FillRow), FillRow.account_id, user_id)
+    statement = _of_user(select(FillRow), col(FillRow.account_id), user_id)
     if account_id is not None:
-        statement = statement.where(FillRow.account_id == account_id)
+        statement = statement.where(col(FillRow.account_id) == account_id)
     if order_id is not None:
-        statement = statement.where(FillRow.order_id == order_id)
+        statement = statement.where(col(FillRow.order_id) == order_id)
     if run_id is not None:
-        statement = statement.where(FillRow.run_id == run_id)
+        statement = statement.where(col(FillRow.run_id) == run_id)
     if before is not None:
-        statement = statement.where(FillRow.traded_at < before)
-    newest = (FillRow.traded_at.desc(), FillRow.trade_id.desc())  # type: ignore[attr-defined]
+        statement = statement.where(col(FillRow.traded_at) < before)
+    newest = (col(FillRow.traded_at).desc(), col(FillRow.trade_id).desc())
     found = await session.execute(statement.order_by(*newest).limit(_bounded(limit)))
     names = BookedFill.__dataclass_fields__
     return [BookedFill(**{name: getattr(row, name) for name in names}) for row in found.scalars()]
@@ -200,12 +201,14 @@ async def reconciliation_passes(
     session: AsyncSession, *, user_id: int | None, account_id: int | None = None, limit: int = 50
 ) -> list[PassView]:
     """Newest reconciliation results; `user_id` None is for admins and means everybody's."""
-    statement = select(ReconciliationPass, Account.label).join(Account, Account.id == ReconciliationPass.account_id)  # type: ignore[arg-type]
+    statement = select(ReconciliationPass, col(Account.label)).join(
+        Account, col(Account.id) == col(ReconciliationPass.account_id)
+    )
     if user_id is not None:
-        statement = statement.where(Account.user_id == user_id)
+        statement = statement.where(col(Account.user_id) == user_id)
     if account_id is not None:
-        statement = statement.where(ReconciliationPass.account_id == account_id)
-    statement = statement.order_by(ReconciliationPass.id.desc()).limit(_bounded(limit))  # type: ignore[union-attr]
+        statement = statement.where(col(ReconciliationPass.account_id) == account_id)
+    statement = statement.order_by(col(ReconciliationPass.id).desc()).limit(_bounded(limit))
     names = [name for name in PassView.__dataclass_fields__ if name != "account_label"]
     return [
         PassView(**{name: getattr(row, name) for name in names}, account_label=label)
@@ -219,10 +222,10 @@ async def incidents(
     """Incidents, newest first; `user_id` None is for admins and means everybody's."""
     statement = select(Incident)
     if user_id is not None:
-        statement = _of_user(statement, Incident.account_id, user_id)
+        statement = _of_user(statement, col(Incident.account_id), user_id)
     if open_only:
-        statement = statement.where(Incident.closed_at.is_(None))  # type: ignore[union-attr]
-    statement = statement.order_by(Incident.id.desc()).limit(_bounded(limit))  # type: ignore[union-attr]
+        statement = statement.where(col(Incident.closed_at).is_(None))
+    statement = statement.order_by(col(Incident.id).desc()).limit(_bounded(limit))
     names = IncidentView.__dataclass_fields__
     found = (await session.execute(statement)).scalars()
     return [IncidentView(**{name: getattr(row, name) for name in names}) for row in found]
@@ -230,15 +233,15 @@ async def incidents(
 
 async def notices(session: AsyncSession, *, user_id: int, limit: int = 20) -> list[NoticeView]:
     """What this user and everybody was told, newest first."""
-    statement = select(Notice).where((Notice.user_id == user_id) | Notice.user_id.is_(None))  # type: ignore[union-attr]
-    statement = statement.order_by(Notice.id.desc()).limit(_bounded(limit))  # type: ignore[union-attr]
+    statement = select(Notice).where((col(Notice.user_id) == user_id) | col(Notice.user_id).is_(None))
+    statement = statement.order_by(col(Notice.id).desc()).limit(_bounded(limit))
     found = (await session.execute(statement)).scalars()
     return [NoticeView(row.id or 0, row.kind, row.message, row.created_at) for row in found]
 
 
 async def job_runs(session: AsyncSession) -> list[JobView]:
     """Every scheduled job by name."""
-    found = (await session.execute(select(JobRun).order_by(JobRun.name))).scalars()
+    found = (await session.execute(select(JobRun).order_by(col(JobRun.name)))).scalars()
     names = JobView.__dataclass_fields__
     return [JobView(**{name: getattr(row, name) for name in names}) for row in found]
 
@@ -258,7 +261,7 @@ def _event(row: OrderEventRow) -> OrderEvent:
 
 
 def _of_user(statement: Select[Any], account_column: Any, user_id: int) -> Select[Any]:
-    return statement.where(account_column.in_(select(Account.id).where(Account.user_id == user_id)))
+    return statement.where(account_column.in_(select(col(Account.id)).where(col(Account.user_id) == user_id)))
 
 
 def _bounded(limit: int) -> int:

@@ -1,0 +1,124 @@
+"""Order work: one lane an account. Rows say what is to be done; hints only say when to look."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from app.domain.clock import Clock, Ids
+from app.domain.orders import Order, OrderStatus
+from app.jobs.guard import TRANSIENT
+from app.logs import get_logger
+from app.services.execution import plans
+from app.services.execution.store import Store
+from app.services.execution.submit import QUERY_AFTER_S, ForeignOrder, Submitter
+
+log = get_logger(__name__)
+
+#: A CANCELING order is cancelled again after this long, once a query has shown that it still lives.
+CANCEL_AGAIN_S = 5.0
+LOOK_EVERY_S = 1.0
+
+
+class OrderLanes:
+    """Claims and sends orders, sends cancels, asks about unknown outcomes, advances plans."""
+
+    def __init__(
+        self, store: Store, submitter: Submitter, clock: Clock, ids: Ids, *, may_send: Callable[[], bool]
+    ) -> None:
+        self._store = store
+        self._submitter = submitter
+        self._clock = clock
+        self._ids = ids
+        self._may_send = may_send
+        self._busy: set[int] = set()  # accounts with a request on the wire
+        self._asked: dict[int, int] = {}  # order id → queries made since it was sent
+        self._cancelled_at: dict[int, float] = {}  # order id → when a cancel was last sent (loop time)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.orders_hint = asyncio.Event()
+        self.plans_hint = asyncio.Event()
+
+    async def look_for_orders(self) -> None:
+        """Claim every NEW order that may be sent now, one in flight an account; then wait for a hint."""
+        await _wait(self.orders_hint)
+        while True:
+            order = await self._submitter.claim(may_send=self._may_send(), busy=frozenset(self._busy))
+            if order is None:
+                return
+            if order.status is OrderStatus.SUBMITTED:
+                self._busy.add(order.account_id)
+                self._spawn(self._send(order))
+
+    async def _send(self, order: Order) -> None:
+        try:
+            await self._submitter.send(order)
+        finally:
+            self._busy.discard(order.account_id)
+            self.orders_hint.set()
+
+    async def look_for_cancels(self) -> None:
+        """Send a cancel for each CANCELING order the exchange has confirmed, then pause."""
+        async with self._store.transaction() as tx:
+            orders = await tx.with_status(OrderStatus.CANCELING)
+        now_s = asyncio.get_running_loop().time()
+        for order in orders:
+            recently = now_s - self._cancelled_at.get(order.id, -CANCEL_AGAIN_S) < CANCEL_AGAIN_S
+            if order.exchange_order_id is not None and not recently:
+                self._cancelled_at[order.id] = now_s
+                self._spawn(self._cancel(order))
+        self._cancelled_at = {o.id: t for o in orders if (t := self._cancelled_at.get(o.id)) is not None}
+        await asyncio.sleep(0.1 if orders else 0.25)
+
+    async def _cancel(self, order: Order) -> None:
+        await self._submitter.cancel(order)
+
+    async def ask_about_unknown(self) -> None:
+        """Query orders without a confirmed arrival at 1, 2, 5, 10, 20, 40 s after they were sent."""
+        async with self._store.transaction() as tx:
+            orders = [o for o in await tx.in_flight() if o.exchange_order_id is None]
+        for order in orders:
+            age_s = (self._clock.exchange_now_ms() - (order.signed_timestamp_ms or 0)) / 1000
+            due = sum(age_s >= after_s for after_s in QUERY_AFTER_S)
+            if order.account_id not in self._busy and due > self._asked.get(order.id, 0):
+                self._asked[order.id] = due
+                await self._submitter.ask(order)
+        self._asked = {o.id: n for o in orders if (n := self._asked.get(o.id)) is not None}
+        await asyncio.sleep(0.5)
+
+    async def advance_plans(self) -> None:
+        """Take every open plan as far as it goes; then wait for a hint."""
+        await _wait(self.plans_hint)
+        async with self._store.transaction() as tx:
+            open_plans = await tx.plans_open()
+        for plan in open_plans:
+            async with self._store.transaction() as tx:
+                await plans.advance(tx, plan.id, clock=self._clock, ids=self._ids)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except ForeignOrder as foreign:
+                log.error("an answer was about an order that is not ours", order=str(foreign))
+            except TRANSIENT as error:
+                # The answer is lost to the books for now; the query about unknown outcomes finds it again.
+                log.warning("an answer could not be booked", error=str(error))
+
+        task = asyncio.create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait for what is on the wire; what is not back by then stays unknown and is recovered at the next start."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=timeout_s)
+
+
+async def _wait(hint: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(LOOK_EVERY_S):
+            await hint.wait()
+    except TimeoutError:
+        pass
+    hint.clear()

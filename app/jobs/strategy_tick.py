@@ -1,0 +1,382 @@
+"""The strategy tick: for every active run, decide on each candle that has closed since its last decision.
+
+Driven by candle closes and, as a net, by a timer; both call `StrategyTicker.tick`, which decides on what the
+rows say. A decision row per candle makes a repeated tick harmless: one intent per run, candle and side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.database.notifications import notify
+from app.domain.clock import Clock, Ids, to_datetime
+from app.domain.errors import PlumblineError
+from app.domain.money import plain
+from app.domain.orders import EventSource, OrderStatus, OrderType, Side
+from app.domain.symbols import SymbolRules, notional_failure, price_failure, quantity_failure, round_quantity
+from app.logs import get_logger
+from app.models.execution import Account, AccountKind, OrderRow, PaperMarket, Plan, PlanState
+from app.models.strategy import Decision, Run, RunState, StopMode, StrategyVersion
+from app.services.execution.intents import OrderDraft, Owner, commit_intent
+from app.services.execution.plans import stop_price as resting_stop_price
+from app.services.execution.store import PlanRecord
+from app.services.execution.store_postgres import UI_CHANNEL, PostgresStore, PostgresTransaction
+from app.services.market.candles import read_candles
+from app.services.portfolio.views import portfolio_of
+from app.services.strategy import (
+    CandleColumns,
+    Evaluation,
+    Strategy,
+    entry_refusal,
+    evaluate,
+    settled_candles,
+    size_entry,
+    timeframe_ms,
+    validate,
+)
+from app.services.strategy.rules import PctDistance
+
+log = get_logger(__name__)
+
+#: A run's window is cut back to `KEEP` candles once it has grown to `MOST`; the new anchor is stored with the run.
+MOST_CANDLES, KEEP_CANDLES = 20_000, 10_000
+#: An entry is not made on a candle that closed longer ago than one candle and this.
+LATE_GRACE_MS = 3_000
+#: Evaluations of more candles than this go to a thread, so that the loop stays free.
+INLINE_CANDLES = 2_000
+
+
+class StrategyTicker:
+    """Evaluates active runs. One per worker; `tick` calls do not overlap."""
+
+    def __init__(self, store: PostgresStore, clock: Clock, ids: Ids) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._lock = asyncio.Lock()
+        self._strategies: dict[int, Strategy] = {}
+
+    async def tick(self, *, may_enter: bool, why_not: str = "") -> None:
+        """Bring every active run up to the newest closed candle. `why_not` is shown where entries are forbidden."""
+        async with self._lock:
+            async with self._store.sessions.begin() as session:
+                active = [s.value for s in (RunState.STARTING, RunState.RUNNING, RunState.STOPPING)]
+                found = await session.execute(select(Run).where(col(Run.state).in_(active)).order_by(col(Run.id)))
+                runs = list(found.scalars())
+            for run in runs:
+                try:
+                    await self._tick_run(run, may_enter=may_enter, why_not=why_not)
+                except PlumblineError as error:
+                    log.warning("run could not be ticked", run_id=run.id, reason=error.message)
+
+    async def wanted_candles(self) -> list[tuple[str, str, int]]:
+        """(symbol, timeframe, candles of history) that active runs need from their venue."""
+        async with self._store.sessions.begin() as session:
+            active = [s.value for s in (RunState.STARTING, RunState.RUNNING)]
+            found = await session.execute(select(Run).where(col(Run.state).in_(active)))
+            runs = list(found.scalars())
+            return [(r.symbol, r.timeframe, settled_candles(await self._strategy(session, r.version_id))) for r in runs]
+
+    async def _strategy(self, session: AsyncSession, version_id: int) -> Strategy:
+        if version_id not in self._strategies:
+            version = await session.get(StrategyVersion, version_id)
+            strategy = validate(version.document if version else None).strategy
+            if strategy is None:
+                raise LookupError(f"strategy version {version_id} is stored but not valid")
+            self._strategies[version_id] = strategy
+        return self._strategies[version_id]
+
+    async def _tick_run(self, run: Run, *, may_enter: bool, why_not: str) -> None:
+        if run.state == RunState.STOPPING.value:
+            await self._stop(run)
+            return
+        async with self._store.sessions.begin() as session:
+            strategy = await self._strategy(session, run.version_id)
+            venue = await _venue_of(session, run)
+            if run.state == RunState.RUNNING.value and venue != run.venue:
+                reason = "the paper market was changed; the run's candles have ended"
+                await _set(session, run, state=RunState.STOPPING, stop_mode=StopMode.KEEP_PROTECTED, reason=reason)
+                return
+            candles = await _candles(session, run, venue, strategy)
+        if len(candles) == 0:
+            return
+        if run.state == RunState.STARTING.value:
+            await self._start(run, venue, candles)
+            return
+        new = [i for i, t in enumerate(candles.open_time_ms) if t > (run.last_decided_ms or 0)]
+        if not new:
+            return
+        inline = len(candles) <= INLINE_CANDLES
+        evaluation = evaluate(strategy, candles) if inline else await asyncio.to_thread(evaluate, strategy, candles)
+        for index in new:
+            await self._decide(run, strategy, evaluation, index, may_enter=may_enter, why_not=why_not)
+        if len(candles) > MOST_CANDLES:
+            async with self._store.sessions.begin() as session:
+                anchor = int(candles.open_time_ms[-KEEP_CANDLES])
+                await session.execute(update(Run).where(col(Run.id) == run.id).values(warmup_from_ms=anchor))
+
+    async def _start(self, run: Run, venue: str, candles: CandleColumns) -> None:
+        """Warmed up: from the next closed candle on, the run decides. History is never traded on."""
+        async with self._store.sessions.begin() as session:
+            values = {
+                "state": RunState.RUNNING.value,
+                "venue": venue,
+                "warmup_from_ms": int(candles.open_time_ms[0]),
+                "last_decided_ms": int(candles.open_time_ms[-1]),
+                "started_at": to_datetime(self._clock.now_ms()),
+            }
+            still = (col(Run.id) == run.id, col(Run.state) == RunState.STARTING.value)
+            await session.execute(update(Run).where(*still).values(values))
+            await _tell(session, run, "run")
+        log.info("run started", run_id=run.id, venue=venue, candles=len(candles))
+
+    async def _stop(self, run: Run) -> None:
+        """Finish a stop: at once when the position stays protected, else when the plan has sold it."""
+        async with self._store.transaction() as tx:
+            plans = [p for p in await tx.plans_open(run.account_id) if p.run_id == run.id]
+            if run.stop_mode == StopMode.CLOSE.value and plans:
+                for open_plan in plans:
+                    plan = await tx.plan(open_plan.id)
+                    if plan is not None and not plan.exit_reason and plan.state != PlanState.CLOSED.value:
+                        await tx.save_plan(replace(plan, exit_reason="stopped"))
+                        await tx.wake("plans")
+                return
+            values = {"state": RunState.STOPPED.value, "stopped_at": to_datetime(self._clock.now_ms())}
+            await tx.session.execute(update(Run).where(col(Run.id) == run.id).values(values))
+            await _tell(tx.session, run, "run")
+
+    # --- one candle ------------------------------------------------------------------------------------
+
+    async def _decide(
+        self, run: Run, strategy: Strategy, evaluation: Evaluation, index: int, *, may_enter: bool, why_not: str
+    ) -> None:
+        candles = evaluation.candles
+        entry, leave = int(evaluation.entry[index]), int(evaluation.exit[index])
+        open_time_ms = int(candles.open_time_ms[index])
+        close_time_ms = open_time_ms + timeframe_ms(strategy.timeframe)
+        late = self._clock.exchange_now_ms() > close_time_ms + timeframe_ms(strategy.timeframe) + LATE_GRACE_MS
+        async with self._store.transaction() as tx:
+            session = tx.session
+            decision: dict[str, Any] = {
+                "run_id": run.id,
+                "open_time_ms": open_time_ms,
+                "entry": entry,
+                "exit": leave,
+                "close": plain(_decimal(candles.close[index])),
+                "trace": evaluation.trace(index),
+                "action": "none",
+                "reason": "",
+            }
+            fresh = upsert(Decision).values(decision).on_conflict_do_nothing().returning(col(Decision.run_id))
+            if (await session.execute(fresh)).first() is None:
+                return
+            plan = next((p for p in await tx.plans_open(run.account_id) if p.run_id == run.id), None)
+            outcome: dict[str, Any] = {}
+            if plan is not None and leave == 1:
+                outcome = await self._leave(tx, plan)
+            elif plan is None and entry == 1:
+                refusal = "seen too late to act on" if late else "" if may_enter else why_not
+                refusal = refusal or await _own_brakes(session, run, strategy, open_time_ms, close_time_ms) or ""
+                if refusal:
+                    outcome = {"action": "refused", "reason": refusal}
+                else:
+                    outcome = await self._enter(tx, run, strategy, evaluation, index)
+            else:
+                outcome = {"reason": _quiet(entry, leave, has_plan=plan is not None)}
+            key = (col(Decision.run_id) == run.id, col(Decision.open_time_ms) == open_time_ms)
+            await session.execute(update(Decision).where(*key).values(outcome))
+            await session.execute(update(Run).where(col(Run.id) == run.id).values(last_decided_ms=open_time_ms))
+            await _tell(session, run, "decision")
+
+    async def _leave(self, tx: PostgresTransaction, open_plan: PlanRecord) -> dict[str, Any]:
+        plan = await tx.plan(open_plan.id)
+        holding = (PlanState.PROTECTING.value, PlanState.PROTECTED.value)
+        if plan is None or plan.exit_reason or plan.state not in holding:
+            return {"reason": "the exit rule is true; the position is already on its way out or not yet entered"}
+        await tx.save_plan(replace(plan, exit_reason="rule"))
+        await tx.wake("plans")
+        return {"action": "exit", "reason": "the exit rule is true: the position is sold at market"}
+
+    async def _enter(
+        self, tx: PostgresTransaction, run: Run, strategy: Strategy, evaluation: Evaluation, index: int
+    ) -> dict[str, Any]:
+        """Size, check the stop's filters before anything is sent, then plan and entry order together."""
+        close = _decimal(evaluation.candles.close[index])
+        try:
+            async with tx.session.begin_nested():
+                quote, spec, why = await self._sized(tx, run, strategy, evaluation, index, close)
+                plan = PlanRecord(
+                    id=0,
+                    account_id=run.account_id,
+                    run_id=run.id or 0,
+                    symbol=run.symbol,
+                    state=PlanState.ENTERING.value,
+                    entry_order_id=None,
+                    stop_order_id=None,
+                    exit_order_id=None,
+                    stop_spec=spec,
+                    stop_price=None,
+                    time_stop_ms=_time_stop_ms(strategy, evaluation.candles, index),
+                    exit_reason="",
+                    tries=0,
+                )
+                plan = replace(plan, id=await tx.add_plan(plan))
+                open_time_ms = int(evaluation.candles.open_time_ms[index])
+                order = await commit_intent(
+                    tx,
+                    OrderDraft(run.account_id, run.symbol, Side.BUY, OrderType.MARKET, quote_quantity=quote),
+                    intent_key=f"run:{run.id}:{open_time_ms}:BUY",
+                    owner=Owner(EventSource.STRATEGY, run_id=run.id, plan_id=plan.id),
+                    clock=self._clock,
+                    ids=self._ids,
+                )
+                if order.status is OrderStatus.REJECTED:
+                    refused = replace(
+                        plan, state=PlanState.CLOSED.value, entry_order_id=order.id, exit_reason="refused"
+                    )
+                    await tx.save_plan(refused)
+                    return {"action": "refused", "reason": order.reject_reason, "order_id": order.id}
+                await tx.save_plan(replace(plan, entry_order_id=order.id))
+                return {"action": "enter", "reason": why, "order_id": order.id}
+        except PlumblineError as error:
+            return {"action": "refused", "reason": error.message}
+
+    async def _sized(
+        self,
+        tx: PostgresTransaction,
+        run: Run,
+        strategy: Strategy,
+        evaluation: Evaluation,
+        index: int,
+        close: Decimal,
+    ) -> tuple[Decimal, dict[str, str], str]:
+        facts = await tx.trading_facts(run.account_id, run.symbol, run.id, now_ms=self._clock.now_ms())
+        if facts is None or facts.rules is None:
+            raise PlumblineError(f"the trading rules of {run.symbol} are not known yet")
+        stop = evaluation.stop_price(index, close)
+        spec = _stop_spec(strategy, close, stop)
+        now = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
+        portfolio = await portfolio_of(tx.session, user_id=run.user_id, account_id=run.account_id, now=now)
+        if portfolio.equity is None:
+            raise PlumblineError("the account's equity is not known: an asset it holds has no price")
+        sized = size_entry(
+            strategy.sizing,
+            equity=portfolio.equity,
+            free_quote=facts.quote_total - facts.quote_reserved,
+            entry_price=close,
+            stop_price=stop,
+        )
+        _check_stop(facts.rules, sized.quote, close, resting_stop_price(spec, close, facts.rules))
+        return sized.quote, spec, f"the entry rule is true: {sized.reason}"
+
+
+def _check_stop(rules: SymbolRules, quote: Decimal, close: Decimal, stop: Decimal | None) -> None:
+    """Refuse an entry whose stop the exchange would not take: protection is checked before the position exists."""
+    if stop is None:
+        return
+    quantity = round_quantity(rules, quote / close, is_market=True)
+    failure = (
+        price_failure(rules, stop, field="stop_price")
+        or quantity_failure(rules, quantity, is_market=True)
+        or notional_failure(rules, quantity * stop, is_market=True)
+    )
+    if failure is not None:
+        raise PlumblineError(f"no entry, because its stop would be refused: {failure.message}")
+
+
+def _stop_spec(strategy: Strategy, close: Decimal, stop: Decimal | None) -> dict[str, str]:
+    distance = strategy.protect.stop
+    if distance is None or stop is None:
+        return {"none": "yes"}
+    return {"pct": plain(distance.pct)} if isinstance(distance, PctDistance) else {"distance": plain(close - stop)}
+
+
+def _time_stop_ms(strategy: Strategy, candles: CandleColumns, index: int) -> int | None:
+    bars = strategy.protect.time_stop_bars
+    return None if bars is None else int(candles.close_time_ms[index]) + bars * timeframe_ms(strategy.timeframe)
+
+
+def _decimal(value: Any) -> Decimal:
+    return Decimal(repr(float(value)))
+
+
+def _quiet(entry: int, leave: int, *, has_plan: bool) -> str:
+    if has_plan:
+        return "a position is open" + ("; the entry rule is true again" if entry == 1 else "")
+    if entry == -1:
+        return "the entry rule is unknown: too little history yet, or a value is missing"
+    return "the exit rule is true, but no position is open" if leave == 1 else "the entry rule is not true"
+
+
+async def _own_brakes(
+    session: AsyncSession, run: Run, strategy: Strategy, open_time_ms: int, close_time_ms: int
+) -> str | None:
+    """Cooldown and entries a day, from the run's own plans."""
+    day = to_datetime(close_time_ms).replace(hour=0, minute=0, second=0, microsecond=0)
+    filled = select(col(OrderRow.plan_id)).where(col(OrderRow.run_id) == run.id, col(OrderRow.filled) > 0)
+    mine = (col(Plan.run_id) == run.id, col(Plan.id).in_(filled))
+    today = await session.execute(select(func.count()).where(*mine, col(Plan.opened_at) >= day))
+    last = (await session.execute(select(func.max(col(Plan.closed_at))).where(*mine))).scalar_one_or_none()
+    length_ms = timeframe_ms(strategy.timeframe)
+    since = (
+        None if last is None else (open_time_ms - int(last.timestamp() * 1000) // length_ms * length_ms) // length_ms
+    )
+    return entry_refusal(strategy.limits, open_positions=0, entries_today=today.scalar_one(), bars_since_exit=since)
+
+
+async def _venue_of(session: AsyncSession, run: Run) -> str:
+    """The venue whose candles an account's runs decide on: its own exchange's, and no other."""
+    account = await session.get(Account, run.account_id)
+    if account is None or account.kind != AccountKind.PAPER.value:
+        return "binance" if account and account.kind == AccountKind.LIVE.value else "testnet"
+    market = await session.get(PaperMarket, run.symbol)
+    return market.venue if market else ""
+
+
+async def _candles(session: AsyncSession, run: Run, venue: str, strategy: Strategy) -> CandleColumns:
+    if run.state == RunState.RUNNING.value and run.warmup_from_ms is not None:
+        return await read_candles(
+            session, venue=venue, symbol=run.symbol, timeframe=run.timeframe, start_ms=run.warmup_from_ms
+        )
+    wanted = settled_candles(strategy)
+    return await read_candles(
+        session, venue=venue, symbol=run.symbol, timeframe=run.timeframe, limit=wanted, newest=True
+    )
+
+
+async def _set(session: AsyncSession, run: Run, *, state: RunState, stop_mode: StopMode, reason: str) -> None:
+    values = {"state": state.value, "stop_mode": stop_mode.value, "stop_reason": reason}
+    await session.execute(update(Run).where(col(Run.id) == run.id).values(values))
+    await _tell(session, run, "run")
+
+
+async def _tell(session: AsyncSession, run: Run, kind: str) -> None:
+    await notify(session, UI_CHANNEL, json.dumps({"user_id": run.user_id, "kind": kind, "id": run.id}))
+
+
+async def stop_runs_after_recovery(store: PostgresStore, *, now_ms: int, reason: str) -> Sequence[int]:
+    """Every active run becomes STOPPED (its position keeps its protection); returns the runs' ids."""
+    async with store.sessions.begin() as session:
+        values = {
+            "state": RunState.STOPPED.value,
+            "stop_mode": StopMode.KEEP_PROTECTED.value,
+            "stop_reason": reason,
+            "stopped_at": to_datetime(now_ms),
+        }
+        active = col(Run.state) != RunState.STOPPED.value
+        stopped = await session.execute(update(Run).where(active).values(values).returning(Run))
+        runs = list(stopped.scalars())
+        for run in runs:
+            await _tell(session, run, "run")
+        return [run.id or 0 for run in runs]
