@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.services.identity.errors import NotSignedIn
+
 
 class Role(StrEnum):
     """What a person may do. An admin may do everything a trader may, with his own things."""
@@ -39,6 +41,13 @@ class Caller:
     def actor(self) -> str:
         """`user:7`, or `anonymous`."""
         return f"user:{self.viewer.user_id}" if self.viewer else "anonymous"
+
+    @property
+    def user_id(self) -> int:
+        """The viewer's id. Raises NotSignedIn when there is nobody."""
+        if self.viewer is None:
+            raise NotSignedIn("Please sign in.")
+        return self.viewer.user_id
 
 
 ANONYMOUS = Caller()

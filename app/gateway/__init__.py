@@ -1,0 +1,1 @@
+"""The API gateway: authentication, authorisation, limits, validation, idempotency, routing. No business logic."""
