@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Integer, Text
 from sqlmodel import Field, SQLModel
 
 from app.models.columns import big, document, identity_key, moment, words
@@ -90,6 +90,16 @@ class IdempotencyKey(SQLModel, table=True):
     status_code: int | None = Field(default=None, sa_column=big(nullable=True))
     response_body: Any = Field(default=None, sa_column=document(nullable=True, default=None))
     created_at: datetime | None = Field(default=None, sa_column=moment(now=True))
+
+
+class AuditHead(SQLModel, table=True):
+    """The single row with the newest entry's number and hash; `auth.append_audit` locks it."""
+
+    __tablename__ = "audit_head"
+    __table_args__ = (CheckConstraint("id = 1", "one_row"), SCHEMA)
+    id: int = Field(default=1, sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    seq: int = Field(sa_column=big())
+    hash: str = Field(sa_column=words())
 
 
 class AuditEntry(SQLModel, table=True):
