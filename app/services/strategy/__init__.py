@@ -1,9 +1,9 @@
 """The strategy service, pure part: rule language, validation, English reading, indicators, evaluation, sizing.
 
-    text or document ──validate──► Strategy ──evaluate(closed candles)──► Evaluation
-                                      │                                     ├ entry, exit: true / false / unknown per bar
-                                      ├ read_aloud: the rules in English    ├ trace(bar): why, or why not
-                                      └ document, version_hash              └ stop_price(bar, entry price)
+    text or document ── validate ──► Strategy ── evaluate(closed candles) ──► Evaluation
+                                     ├ read_aloud: the rules in English      ├ entry, exit: three-valued, a bar each
+                                     └ document, version_hash                ├ trace(bar): why, or why not
+                                                                             └ stop_price(bar, entry price)
 
 No database, no clock, no I/O: the same functions decide in a backtest and in a live run.
 """

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from app.domain.errors import InvalidInput
+from app.domain.money import plain
 from app.services.strategy import logic
 from app.services.strategy.candles import CandleColumns, Floats
 from app.services.strategy.frames import Frames
@@ -225,7 +226,7 @@ class Evaluation:
             price = self.stop_price(index, close)
         except InvalidInput as error:
             return {"text": say_distance(self.strategy, stop), "at_close": None, "problem": error.message}
-        return {"text": say_distance(self.strategy, stop), "at_close": str(price), "problem": None}
+        return {"text": say_distance(self.strategy, stop), "at_close": plain(price), "problem": None}
 
 
 def _kind(condition: Condition) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -250,9 +250,9 @@ def vwap_day(open_time_ms: Ints, typical: Floats, volume: Floats) -> Floats:
     """
     out = _missing(len(typical))
     day = open_time_ms // DAY_MS
-    starts = np.flatnonzero(np.concatenate(([True], day[1:] != day[:-1]))) if len(day) else np.array([], np.int64)
-    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(day)], strict=True):
-        if start == 0 and open_time_ms[0] % DAY_MS:
+    breaks = np.flatnonzero(day[1:] != day[:-1]) + 1
+    for start, stop in pairwise([0, *breaks.tolist(), len(day)]):
+        if start == stop or (start == 0 and open_time_ms[0] % DAY_MS):
             continue
         part = slice(start, stop)
         out[part] = ratio(np.cumsum(typical[part] * volume[part]), np.cumsum(volume[part]))

@@ -107,9 +107,10 @@ def _ref(strategy: Strategy, ref: Ref) -> str:
     series = strategy.series[ref.name]
     text = say_series(strategy, ref.name)
     if series.tf != strategy.timeframe:
-        return f"the {text}" if ref.ago == 0 else f"the {text} {_count(ref.ago, f'{series.tf} candle')} before"
+        past = f"the {series.tf} {_indicator(strategy, series)} of {_count(ref.ago, 'candle')} before the last closed one"
+        return past if ref.ago else f"the {text}"
     article = "the " if series.fn in ("highest", "lowest", "volume_sma") or series.fn.startswith("bb_") else ""
-    return f"{article}{text}" if ref.ago == 0 else f"{article}{text} {_count(ref.ago, 'candle')} ago"
+    return f"{article}{text}" if ref.ago == 0 else f"{article}{text} as of {_count(ref.ago, 'candle')} ago"
 
 
 def _joined(parts: Sequence[str], word: str) -> str:
@@ -135,7 +136,7 @@ def say_condition(strategy: Strategy, condition: Condition) -> str:
             return f"{subject} is {op}" if steps == 1 else f"{subject} has been {op} for {steps} candles in a row"
         case _:
             subject, low, high = (say_operand(strategy, operand) for _, operand in operands(condition))
-            return f"{subject} is {condition.op} {low} and {high}"
+            return f"{subject} is {condition.op} {low} {'and' if condition.op == 'between' else 'to'} {high}"
 
 
 def _inner(strategy: Strategy, condition: Condition, *, alone: bool) -> str:

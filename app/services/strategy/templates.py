@@ -72,7 +72,7 @@ EMA_CROSS_FAST = Template(
         "to watch orders, fills and PnL arrive on the paper exchange."
     ),
     loses_when=(
-        "Almost always, on a real market: it pays a fee twice a minute or so for moves that are smaller than the fee. "
+        "Almost always, on a real market: it pays two fees every quarter of a minute for moves smaller than a fee. "
         "It is for trying the platform on paper, not for money."
     ),
     base=_ema_cross("EMA cross, fast (1s)", "1s", _param(3, 2, 20, 1, "fast EMA"), _param(8, 4, 60, 1, "slow EMA"))
