@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from app.domain.errors import require
+from app.domain.errors import IllegalTransition, require
 from app.domain.money import ZERO, plain
 from app.domain.orders import (
     FINAL,
@@ -108,6 +108,11 @@ def _step(
     return Step(event, after, fill)
 
 
+def _must_be_working(order: Order, to: OrderStatus) -> None:
+    if order.status in FINAL:
+        raise IllegalTransition(f"an order that is {order.status} cannot become {to}", order_id=order.id)
+
+
 # --- our own acts -----------------------------------------------------------------------------------------
 
 
@@ -142,7 +147,8 @@ def attempt(order: Order, *, signed_timestamp_ms: int, recv_window_ms: int, at_m
 
 
 def refused(order: Order, *, code: str, reason: str, source: EventSource, at_ms: int) -> Step:
-    """REJECTED: refused by us before sending, or definitely refused by the exchange."""
+    """REJECTED: refused by us before sending, or definitely refused by the exchange. Raises IllegalTransition."""
+    _must_be_working(order, S.REJECTED)
     return _step(
         order,
         EventKind.REJECTED,
@@ -158,7 +164,8 @@ def refused(order: Order, *, code: str, reason: str, source: EventSource, at_ms:
 
 
 def expired(order: Order, *, code: str, reason: str, source: EventSource, at_ms: int) -> Step:
-    """EXPIRED by our own decision: a stale intent, or an order that never arrived."""
+    """EXPIRED by our own decision: a stale intent, or an order that never arrived. Raises IllegalTransition."""
+    _must_be_working(order, S.EXPIRED)
     return _step(
         order,
         EventKind.EXPIRED,
