@@ -12,6 +12,7 @@ from sqlmodel import SQLModel
 
 from app.config import load_settings
 from app.database.engine import driver_url
+from app.database.migrate import compare_type
 from app.database.urls import database_url
 
 #: Any number: whoever migrates holds this lock, so that two starts at once migrate one after the other.
@@ -37,7 +38,7 @@ def migrate() -> None:
             connection=connection,
             target_metadata=SQLModel.metadata,
             include_schemas=True,
-            compare_type=True,
+            compare_type=compare_type,
             compare_server_default=True,
         )
         with context.begin_transaction():

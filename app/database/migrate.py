@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
+from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.pool import NullPool
+from sqlalchemy.types import TypeEngine
 
 from app.database.engine import driver_url
 
@@ -31,6 +34,15 @@ def current_revision(url: str) -> str | None:
 def newest_revision() -> str | None:
     """The revision this code wants."""
     return ScriptDirectory.from_config(_config("")).get_current_head()
+
+
+def compare_type(
+    context: MigrationContext, _column: Any, _ours: Any, theirs: Any, ours: TypeEngine[Any]
+) -> bool | None:
+    """For alembic's comparison: whether a column of one of our domains has another type in the database."""
+    if not isinstance(theirs, DOMAIN):
+        return None  # alembic compares it well enough
+    return f"{theirs.schema or 'public'}.{theirs.name}" != ours.compile(context.dialect)
 
 
 def _config(url: str) -> Config:

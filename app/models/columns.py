@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, DateTime, Dialect, Identity, Numeric, Text, text
-from sqlalchemy.dialects.postgresql import DOMAIN, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from app.domain.money import plain
@@ -35,10 +35,6 @@ class _Money(UserDefinedType[Decimal]):
 
     def literal_processor(self, dialect: Dialect) -> Any:
         return plain
-
-    def compare_against_backend(self, dialect: Dialect, conn_type: TypeEngine[Any]) -> bool:
-        """For alembic: whether the database's column already has this type."""
-        return isinstance(conn_type, DOMAIN) and f"{conn_type.schema or 'public'}.{conn_type.name}" == self.domain
 
 
 class Amount(_Money):
