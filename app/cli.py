@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 import typer
 
-from app.domain.errors import InvalidInput, PlumblineError
+from app.domain.errors import InvalidInput, PlumblineError, Unavailable
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -75,10 +75,21 @@ def worker() -> None:
 @cli.command(rich_help_panel=_RUN)
 def paper() -> None:
     """Run only the paper exchange: a Binance Spot look-alike with money that is not real."""
-    from app.paper_exchange.__main__ import main as run
+    from app.paper_exchange.errors import StartError
+    from app.paper_exchange.main import run
+    from app.paper_exchange.settings import PaperSettings
 
-    _process("paper")
-    run()
+    settings = _process("paper")
+    wanted = PaperSettings(
+        data_file=settings.data_dir / "paper-exchange.db",
+        host=settings.paper_host,
+        port=settings.paper_port,
+        control_token_file=settings.paper_control_token_file,
+    )
+    try:
+        run(wanted)
+    except StartError as error:
+        raise Unavailable(str(error)) from None
 
 
 @cli.command(rich_help_panel=_LOOK_AFTER)

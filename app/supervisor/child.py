@@ -46,6 +46,7 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
         self._last_lines: deque[str] = deque(maxlen=5)
+        self._told: list[str] = []
 
     async def keep_running(self) -> None:
         """Run it, again and again with growing pauses, until `stop`."""
@@ -133,11 +134,11 @@ class Child:
     def _tell_death(self, code: int, pause_s: float) -> None:
         how = f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
         self._say(f"{self.program.name} ended unexpectedly ({how}); starting it again in {pause_s:g} s")
-        for line in self._last_lines:
-            self._say(f"  {line}")
-        if self._last_lines:
-            self._say(f"  (all of it in {self._log_path})")
+        lines = list(self._last_lines)
         self._last_lines.clear()
+        if lines and lines != self._told:  # the same end again needs no second telling
+            self._say("\n".join(f"  {line}" for line in [*lines, f"(all of it in {self._log_path})"]))
+        self._told = lines
 
 
 def _signal_name(number: int) -> str:

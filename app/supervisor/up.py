@@ -74,28 +74,21 @@ def programs(settings: Settings) -> list[Program]:
     }
     token = {"PAPER_CONTROL_TOKEN_FILE": str(settings.paper_control_token_file)}
 
-    def program(
-        name: str, process: Process, arguments: list[str], own: dict[str, str], stop_within_s: float
-    ) -> Program:
-        environment = child_environment(process, shared | own, os.environ)
-        return Program(name, [sys.executable, "-m", *arguments], environment, stop_within_s)
-
+    own: dict[Process, dict[str, str]] = {
+        "paper": token,
+        "worker": {**_own_url(settings, "worker"), **token, "MASTER_KEY_FILE": str(settings.master_key_file)},
+        "web": {**_own_url(settings, "web"), "JWT_KEY_FILE": str(settings.jwt_key_file)},
+    }
+    if not _runs_paper(settings):
+        del own["paper"]
     return [
-        program("paper", "paper", ["app.paper_exchange"], token, 2.0),
-        program(
-            "worker",
-            "worker",
-            ["app.cli", "worker"],
-            {**_own_url(settings, "worker"), **token, "MASTER_KEY_FILE": str(settings.master_key_file)},
-            4.0,
-        ),
-        program(
-            "web",
-            "web",
-            ["app.cli", "web"],
-            {**_own_url(settings, "web"), "JWT_KEY_FILE": str(settings.jwt_key_file)},
-            4.0,
-        ),
+        Program(
+            name,
+            [sys.executable, "-m", "app.cli", name],
+            child_environment(name, shared | secrets, os.environ),
+            stop_within_s=2.0 if name == "paper" else 4.0,
+        )
+        for name, secrets in own.items()
     ]
 
 
