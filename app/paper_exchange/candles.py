@@ -15,6 +15,8 @@ import numpy as np
 
 SECOND_MS = 1_000
 MINUTE_MS = 60_000
+#: Prints of one candle of a source: open, two extremes, close.
+PATH_POINTS = 4
 INTERVALS_MS: dict[str, int] = {
     "1s": SECOND_MS,
     "1m": MINUTE_MS,
@@ -310,7 +312,7 @@ class Candles:
         weighted = sum(p * v for p, v in zip(columns.close[low:], columns.volume[low:], strict=True))
         return weighted // volume
 
-    def typical_volume(self) -> int:
-        """Mean volume of the last minute's closed seconds (at least 1), in smallest units."""
+    def typical_volume(self, otherwise: int) -> int:
+        """Mean volume of the last minute's closed seconds, in smallest units; `otherwise` when there are none."""
         recent = self.closed["1s"].volume[-60:]
-        return max(1, sum(recent) // len(recent)) if len(recent) else 1
+        return sum(recent) // len(recent) if len(recent) else otherwise

@@ -16,12 +16,13 @@ from typing import Any
 from aiohttp import web
 
 from app.domain.errors import InvalidInput, NotFound
-from app.domain.money import parse_amount, plain
+from app.domain.money import is_multiple, parse_amount, plain
 from app.paper_exchange import replay, views
 from app.paper_exchange.errors import ApiError
 from app.paper_exchange.exchange import Exchange
 from app.paper_exchange.hub import dumps
 from app.paper_exchange.markets import LiveMarket
+from app.paper_exchange.model import ASSET_QUANTUM
 from app.paper_exchange.rest import error_body
 from app.paper_exchange.signing import HMAC
 from app.paper_exchange.units import Units
@@ -148,7 +149,11 @@ class Control:
 def _amounts(raw: Any) -> dict[str, Decimal]:
     if not isinstance(raw, dict) or not all(isinstance(k, str) and k.isalnum() and k.isupper() for k in raw):
         raise InvalidInput('balances must be like {"USDT": "10000"}', field="balances")
-    return {asset: parse_amount(text, field=asset, positive=True) for asset, text in raw.items()}
+    amounts = {asset: parse_amount(text, field=asset, positive=True) for asset, text in raw.items()}
+    for asset, amount in amounts.items():
+        if not is_multiple(amount, ASSET_QUANTUM):
+            raise InvalidInput(f"{asset} has more than eight decimal places", field=asset)
+    return amounts
 
 
 def _parse_object(raw: bytes) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Call:
 
     def market(self) -> LiveMarket:
         """The market of the mandatory `symbol`."""
-        return _known(self.exchange, self.params.required("symbol"))
+        return _known(self.exchange, self.params.symbol())
 
 
 Weight = Callable[[Params], int]

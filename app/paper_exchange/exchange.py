@@ -88,6 +88,7 @@ class Exchange:
     def _know(self, account: Account) -> None:
         self.accounts[account.id] = account
         self.accounts_by_key[account.api_key] = account
+        self.engine.ledger.accounts.setdefault(account.id, {})
 
     def _go_live(
         self, rules: SymbolRules, market_id: int, source: Source, history: History, *, halted: bool
@@ -105,8 +106,7 @@ class Exchange:
         engine_market.average_price = market.average_price(self.clock.now_ms()) or Decimal(0)
         last = market.candles.last_price
         if last is not None:
-            typical = market.units.quantity(market.candles.typical_volume())
-            engine_market.liquidity.move(market.units.price(last), typical)
+            engine_market.liquidity.move(market.units.price(last), market.typical_volume())
         return market
 
     # -- markets -----------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ class Exchange:
                 self.engine.markets[symbol].average_price = average
             closed_by_symbol.append((market, closed))
         changes = self.engine.drain(now_ms)
-        self._store(changes, statements, lambda: feeds.publish_second(self, closed_by_symbol, end_ms))
+        self._store(changes, statements, lambda: feeds.publish_second(self, closed_by_symbol))
 
     def _apply(self, market: LiveMarket, steps: Sequence[Step], now_ms: int) -> None:
         for step in steps:
@@ -212,7 +212,6 @@ class Exchange:
         now_ms = self.clock.now_ms()
         account = make_account(max(self.accounts, default=0) + 1, label, public_key_pem, now_ms)
         self._know(account)
-        self.engine.ledger.accounts.setdefault(account.id, {})
         for asset, amount in deposits.items():
             self.engine.deposit(account.id, asset, amount, now_ms)
         await self.commit(now_ms, [(_PUT_ACCOUNT, [astuple(account)])])

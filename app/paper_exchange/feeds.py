@@ -128,11 +128,9 @@ def publish_forming(exchange: Exchange, now_ms: int) -> None:
             exchange.streams.publish(f"{name}@kline_1s", kline_event(market, "1s", forming, now_ms, is_closed=False))
 
 
-def publish_second(
-    exchange: Exchange, closed_by_symbol: list[tuple[LiveMarket, list[tuple[str, Candle]]]], now_ms: int
-) -> None:
+def publish_second(exchange: Exchange, closed_by_symbol: list[tuple[LiveMarket, list[tuple[str, Candle]]]]) -> None:
     """What a second's end brings: closed candles, the forming ones of longer intervals, mini tickers."""
-    streams = exchange.streams
+    streams, now_ms = exchange.streams, exchange.clock.now_ms()
     tickers = []
     for market, closed in closed_by_symbol:
         name = market.rules.symbol.lower()

@@ -39,6 +39,7 @@ class LiveMarket:
     units: Units = field(init=False)
     _points: list[tuple[int, int, int]] = field(default_factory=list)  # (offset ms, price, volume) still to come
     _open_ms: int = 0
+    _volume: int = 0  # of the running second's candle
 
     def __post_init__(self) -> None:
         self.units = Units.of(self.rules)
@@ -59,7 +60,7 @@ class LiveMarket:
         prices = path(self.preset, o, h, low, c)
         part = volume // 4 // self.units.step * self.units.step
         volumes = (part, part, part, volume - 3 * part)
-        self._open_ms = open_ms
+        self._open_ms, self._volume = open_ms, volume
         self._points = [(off * SECOND_MS // 1000, p, v) for off, p, v in zip(offsets, prices, volumes, strict=True)]
         return True
 
@@ -70,7 +71,7 @@ class LiveMarket:
             _, price, volume = self._points.pop(0)
             jumped = self.candles.second is None
             self.candles.print(self._open_ms, price, volume, self.units.quote(price, volume))
-            typical = self.units.quantity(self.candles.typical_volume())
+            typical = self.typical_volume()
             steps.append(Step(self.units.price(price), self.units.quantity(volume), typical, jumped))
         return steps
 
@@ -78,6 +79,10 @@ class LiveMarket:
         """Finish the running second: its remaining steps, and the candles that close with it."""
         steps = self.due(self._open_ms + SECOND_MS)
         return steps, self.candles.close_second()
+
+    def typical_volume(self) -> Decimal:
+        """Base volume of a usual second: what the depth of the book is measured by."""
+        return self.units.quantity(self.candles.typical_volume(otherwise=self._volume))
 
     def average_price(self, now_ms: int) -> Decimal | None:
         """Volume-weighted price of the filters' minutes."""

@@ -7,11 +7,9 @@ no trace. What changed since the last `drain()` is handed over in order, to be s
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
-from heapq import merge
 
 from app.domain.errors import require
 from app.domain.intrabar import RULES, Preset
@@ -23,6 +21,7 @@ from app.paper_exchange.book import Liquidity
 from app.paper_exchange.checks import check_filters, check_trigger
 from app.paper_exchange.ledger import Ledger
 from app.paper_exchange.model import ASSET_QUANTUM, MARKET_TYPES, STOP_TYPES, Changes, NewOrder, Order, Print, Trade
+from app.paper_exchange.orderbook import Market, Match
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,44 +30,6 @@ class Fees:
 
     maker: Decimal = Decimal("0.001")
     taker: Decimal = Decimal("0.001")
-
-
-@dataclass(slots=True)
-class Market:
-    """One symbol as the engine sees it."""
-
-    rules: SymbolRules
-    liquidity: Liquidity
-    is_open: bool = True
-    next_order_id: int = 1
-    next_trade_id: int = 1
-    open_orders: dict[int, Order] = field(default_factory=dict)
-    bids: list[tuple[Decimal, int, int]] = field(default_factory=list)  # (-price, sequence, order id), best first
-    asks: list[tuple[Decimal, int, int]] = field(default_factory=list)  # (price, sequence, order id), best first
-    average_price: Decimal = ZERO  # volume weighted, for the filters
-
-    def side(self, *, is_buy: bool) -> list[tuple[Decimal, int, int]]:
-        """Resting orders of one side in price-time order."""
-        return self.bids if is_buy else self.asks
-
-    def depth(self, limit: int) -> tuple[list[tuple[Decimal, Decimal]], list[tuple[Decimal, Decimal]]]:
-        """(bids, asks) as (price, quantity), best first: the market's liquidity and the resting orders."""
-        return self._levels(limit, is_bid=True), self._levels(limit, is_bid=False)
-
-    def _levels(self, limit: int, *, is_bid: bool) -> list[tuple[Decimal, Decimal]]:
-        levels: dict[Decimal, Decimal] = dict(self.liquidity.levels(is_bid=is_bid))
-        for key, _, order_id in self.side(is_buy=is_bid):
-            levels[abs(key)] = levels.get(abs(key), ZERO) + self.open_orders[order_id].remaining
-        return sorted(levels.items(), reverse=is_bid)[:limit]
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """One piece of what a taker would get. `maker` is None for the market's own liquidity."""
-
-    price: Decimal
-    quantity: Decimal
-    maker: Order | None
 
 
 class Engine:
@@ -98,7 +59,7 @@ class Engine:
         market.open_orders[order.id] = order
         self.sequence = max(self.sequence, order.sequence)
         if not order.waits_for_trigger:
-            insort(market.side(is_buy=order.is_buy), _key(order))
+            market.rest(order)
 
     def drain(self, now_ms: int) -> Changes:
         """Hand over what changed, closed by one outboundAccountPosition for each account concerned."""
@@ -136,14 +97,14 @@ class Engine:
             raise errors.rejected("Duplicate order sent.")
         if new.type in STOP_TYPES:
             check_trigger(new, last)
-        if new.type is OrderType.LIMIT_MAKER and self._would_take(market, new):
+        if new.type is OrderType.LIMIT_MAKER and market.would_take(new):
             raise errors.rejected("Order would immediately match and take.")
         return market
 
     def place(self, account_id: int, new: NewOrder, now_ms: int) -> Order:
         """Accept an order, lock its funds and match it. Returns it as it stands then."""
         market = self.check(account_id, new)
-        plan, expired_makers = self._plan(market, account_id, new)
+        plan, expired_makers = market.plan(account_id, new)
         lock = self._amount_to_lock(new, plan)
         asset = market.rules.quote_asset if new.side is Side.BUY else market.rules.base_asset
         if lock > self.ledger.free(account_id, asset):
@@ -177,7 +138,7 @@ class Engine:
         """
         market = self.markets[symbol]
         falls = market.liquidity.price is not None and price < market.liquidity.price
-        for order in self._triggered(market, price):
+        for order in market.triggered(price):
             at = price if jumped or market.liquidity.price is None else order.stop_price
             market.liquidity.move(at, typical)
             self._activate(market, order, now_ms)
@@ -221,7 +182,7 @@ class Engine:
         self.sequence += 1
         order.sequence, order.working_ms, order.updated_ms = self.sequence, now_ms, now_ms
         self._touch(order)
-        plan, expired_makers = self._plan(market, order.account_id, _as_new(order))
+        plan, expired_makers = market.plan(order.account_id, _as_new(order))
         if order.type in MARKET_TYPES and order.is_buy:
             cost = sum((m.price * m.quantity for m in plan), ZERO)
             self.ledger.release(order.account_id, order.lock_asset, order.locked)
@@ -235,54 +196,6 @@ class Engine:
         self._take(market, order, plan, expired_makers, now_ms)
 
     # -- taking ------------------------------------------------------------------------------------------
-
-    def _offers(self, market: Market, *, is_buy: bool) -> Iterator[tuple[Decimal, int, Decimal, Order | None]]:
-        """What a taker meets, best first: (price sort key, tie, quantity, maker)."""
-        sign = 1 if is_buy else -1
-        levels = ((sign * p, 0, q, None) for p, q in market.liquidity.levels(is_bid=not is_buy))
-        resting = (
-            (key[0], key[1], market.open_orders[key[2]].remaining, market.open_orders[key[2]])
-            for key in market.side(is_buy=not is_buy)
-        )
-        return merge(levels, resting, key=lambda offer: offer[:2])
-
-    def _plan(self, market: Market, account_id: int, new: NewOrder) -> tuple[list[Match], list[Order]]:
-        """What the order would take at once, and which own resting orders self-trade prevention would end."""
-        if new.type in STOP_TYPES or new.type is OrderType.LIMIT_MAKER:
-            return [], []
-        is_buy = new.side is Side.BUY
-        step = market.rules.step_size
-        wanted, budget = new.quantity, new.quote_quantity
-        plan: list[Match] = []
-        own: list[Order] = []
-        for key, _, available, maker in self._offers(market, is_buy=is_buy):
-            price = abs(key)
-            if new.price and ((price > new.price) if is_buy else (price < new.price)):
-                break
-            if maker is not None and maker.account_id == account_id:
-                own.append(maker)
-                if new.stp_mode == "EXPIRE_MAKER":
-                    continue
-                break
-            take = min(available, floor_to_step(budget / price, step) if new.quote_quantity else wanted)
-            if take <= 0:
-                break
-            plan.append(Match(price, take, maker))
-            wanted -= take
-            budget -= take * price
-            if not new.quote_quantity and wanted <= 0:
-                break
-        if new.quote_quantity and sum((m.quantity for m in plan), ZERO) < market.rules.min_qty:
-            raise errors.filter_failure("LOT_SIZE")
-        if new.time_in_force is TimeInForce.FOK and wanted > 0:
-            return [], []
-        return plan, own
-
-    def _would_take(self, market: Market, new: NewOrder) -> bool:
-        best = next(self._offers(market, is_buy=new.side is Side.BUY), None)
-        if best is None:
-            return False
-        return abs(best[0]) <= new.price if new.side is Side.BUY else abs(best[0]) >= new.price
 
     def _take(self, market: Market, order: Order, plan: list[Match], own: list[Order], now_ms: int) -> None:
         for maker in own:
@@ -307,26 +220,16 @@ class Engine:
             self._end(order, "EXPIRED", now_ms, reason="UNFILLED_FOK_ORDER_EXPIRED")
         else:
             order.queue_ahead = market.liquidity.displayed_at(order.price, is_bid=order.is_buy)
-            insort(market.side(is_buy=order.is_buy), _key(order))
+            market.rest(order)
 
     # -- resting -----------------------------------------------------------------------------------------
-
-    def _triggered(self, market: Market, price: Decimal) -> list[Order]:
-        def is_hit(order: Order) -> bool:
-            falls = (order.type in (OrderType.STOP_LOSS, OrderType.STOP_LOSS_LIMIT)) != order.is_buy
-            return price <= order.stop_price if falls else price >= order.stop_price
-
-        hit = [o for o in market.open_orders.values() if o.waits_for_trigger and is_hit(o)]
-        falling = market.liquidity.price is not None and price < market.liquidity.price
-        return sorted(hit, key=lambda o: (-o.stop_price if falling else o.stop_price, o.sequence))
 
     def _fill_resting(self, market: Market, price: Decimal, volume: Decimal, *, is_buy: bool, now_ms: int) -> None:
         """Fill what the path reached, in price-time order, within the share of the printed volume."""
         preset = self.preset
         step = market.rules.step_size
         budget = None if preset.volume_share is None else volume * preset.volume_share
-        for _, _, order_id in list(market.side(is_buy=is_buy)):
-            order = market.open_orders[order_id]
+        for order in market.resting(is_buy=is_buy):
             is_touched = order.price == price
             if not is_touched and ((order.price < price) if is_buy else (order.price > price)):
                 break
@@ -336,9 +239,10 @@ class Engine:
                     break
                 if preset.waits_in_queue and volume > 0:
                     served = min(order.queue_ahead, volume)
-                    order.queue_ahead -= served
                     quantity = min(quantity, floor_to_step(volume - served, step))
-                    self._touch(order)
+                    if served:
+                        order.queue_ahead -= served
+                        self._touch(order)
             if budget is not None:
                 quantity = min(quantity, floor_to_step(budget, step))
                 budget -= max(quantity, ZERO)
@@ -393,11 +297,7 @@ class Engine:
         self._report(order, kind, now_ms, cancel_id=cancel_id)
 
     def _leave_book(self, market: Market, order: Order) -> None:
-        del market.open_orders[order.id]
-        side = market.side(is_buy=order.is_buy)
-        key = _key(order)
-        if key in side:
-            side.remove(key)
+        market.remove(order)
         if order.locked:
             self.ledger.release(order.account_id, order.lock_asset, order.locked)
             order.locked = ZERO
@@ -427,10 +327,6 @@ class Engine:
         changes.prints.append(Print(market.rules.symbol, trade_id, price, quantity, now_ms, buyer_is_maker))
         changes.counters.add(market.rules.symbol)
         return trade_id
-
-
-def _key(order: Order) -> tuple[Decimal, int, int]:
-    return (-order.price if order.is_buy else order.price, order.sequence, order.id)
 
 
 def _as_new(order: Order) -> NewOrder:

@@ -26,7 +26,7 @@ class ResponseType(StrEnum):
 
 def read_new_order(params: Params) -> tuple[NewOrder, ResponseType]:
     """Read and check everything that needs no book. Raises ApiError."""
-    symbol = params.required("symbol")
+    symbol = params.symbol()
     params.required("side")
     params.required("type")
     side = params.choice("side", Side, ApiError(-1117, "Invalid side."))

@@ -17,6 +17,7 @@ from app.paper_exchange.errors import ApiError
 _LONG = r"^[0-9]{1,20}$"
 _DECIMAL = r"^([0-9]{1,20})(\.[0-9]{1,20})?$"
 _CLIENT_ID = r"^[a-zA-Z0-9-_]{1,36}$"
+_SYMBOL = r"^[A-Z0-9-_.]{1,20}$"
 _RECV_WINDOW = r"^[0-9]{1,5}(\.[0-9]{1,3})?$"
 _PRECISION = 8
 _MAX_LONG = 2**63 - 1
@@ -136,6 +137,13 @@ class Params:
         value = self.text(name)
         if value is not None and not re.match(_CLIENT_ID, value):
             raise errors.illegal_characters(name, _CLIENT_ID)
+        return value
+
+    def symbol(self) -> str:
+        """The mandatory `symbol`."""
+        value = self.required("symbol")
+        if not re.match(_SYMBOL, value):
+            raise errors.illegal_characters("symbol", _SYMBOL)
         return value
 
     def symbols(self) -> list[str] | None:

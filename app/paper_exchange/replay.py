@@ -14,9 +14,11 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from app.domain.errors import InvalidInput
 from app.domain.money import parse_amount
-from app.paper_exchange.candles import SECOND_MS, Candle, History
+from app.paper_exchange.candles import PATH_POINTS, SECOND_MS, History
 from app.paper_exchange.units import Units
 
 MAX_CANDLES = 1_000_000
@@ -138,11 +140,16 @@ class Replay:
         """The candles before the start, as seconds that end where the market goes live."""
         history = History()
         count = min(self.start, MAX_HISTORY)
-        for n in range(count):
-            o, h, low, c, v = self.tape.at(self.start - count + n)
-            open_ms = live_ms - (count - n) * SECOND_MS
-            quote = self.units.quote((o + h + low + c) // 4, v)
-            history.seconds.append(Candle(open_ms, o, h, low, c, v, quote, 4))
+        if not count:
+            return history
+        rows = np.frombuffer(self.tape.values, dtype=np.int64).reshape(-1, 5)[self.start - count : self.start]
+        scale = 10.0 ** (self.units.price_decimals + self.units.quantity_decimals)
+        columns = history.seconds
+        columns.open_ms.frombytes((live_ms + SECOND_MS * np.arange(-count, 0, dtype=np.int64)).tobytes())
+        for n, column in enumerate((columns.open, columns.high, columns.low, columns.close, columns.volume)):
+            column.frombytes(rows[:, n].tobytes())
+        columns.quote.frombytes((rows[:, :4].mean(axis=1) * rows[:, 4] / scale).tobytes())
+        columns.prints.frombytes(np.full(count, PATH_POINTS, dtype=np.int64).tobytes())
         return history
 
     def describe(self) -> dict[str, Any]:

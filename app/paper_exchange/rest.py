@@ -45,6 +45,14 @@ def add_routes(app: web.Application, exchange: Exchange, weights: Weights) -> No
     """Serve the endpoints of `ROUTES`."""
     for method, path, endpoint in ROUTES:
         app.router.add_route(method, path, _handler(endpoint, exchange, weights))
+    for method in ("POST", "PUT", "DELETE"):
+        app.router.add_route(method, "/api/v3/userDataStream", _gone)
+
+
+async def _gone(_: web.Request) -> web.StreamResponse:
+    """The listenKey endpoints were removed on 2026-02-20; the user stream is on the ws-api."""
+    page = "<html><head><title>410 Gone</title></head><body><center><h1>410 Gone</h1></center></body></html>"
+    return web.Response(status=410, text=page, content_type="text/html")
 
 
 def authenticate(exchange: Exchange, api_key: str | None) -> Account:

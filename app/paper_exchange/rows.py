@@ -15,8 +15,8 @@ from app.domain.symbols import SymbolRules
 from app.paper_exchange.candles import Candle, Columns, History
 from app.paper_exchange.ledger import Ledger
 from app.paper_exchange.markets import LiveMarket
-from app.paper_exchange.matching import Market
 from app.paper_exchange.model import Balance, Changes, Order, Trade
+from app.paper_exchange.orderbook import Market
 from app.paper_exchange.replay import Replay, Tape, unpack
 from app.paper_exchange.store import Statement
 from app.paper_exchange.synthetic import State, Synthetic

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from decimal import Decimal
 
 from app.domain.errors import InvalidInput
@@ -13,14 +12,16 @@ QUOTE_ASSETS = ("USDT", "USDC", "FDUSD", "TUSD", "EUR", "TRY", "BTC", "ETH", "BN
 _SYMBOL = re.compile(r"^[A-Z0-9]{5,20}$")
 
 
-def _rules(symbol: str, base: str, quote: str, tick: Decimal, step: Decimal, max_qty: Decimal) -> SymbolRules:
+def _rules(
+    symbol: str, base: str, quote: str, tick: Decimal, step: Decimal, max_qty: Decimal, max_price: Decimal
+) -> SymbolRules:
     return SymbolRules(
         symbol=symbol,
         base_asset=base,
         quote_asset=quote,
         tick_size=tick,
         min_price=tick,
-        max_price=Decimal(1_000_000) if tick >= Decimal("0.01") else Decimal(10_000),
+        max_price=max_price,
         step_size=step,
         min_qty=step,
         max_qty=max_qty,
@@ -37,8 +38,8 @@ def _rules(symbol: str, base: str, quote: str, tick: Decimal, step: Decimal, max
 
 
 KNOWN: dict[str, SymbolRules] = {
-    "BTCUSDT": _rules("BTCUSDT", "BTC", "USDT", Decimal("0.01"), Decimal("0.00001"), Decimal(9000)),
-    "ETHUSDT": _rules("ETHUSDT", "ETH", "USDT", Decimal("0.01"), Decimal("0.0001"), Decimal(9000)),
+    "BTCUSDT": _rules("BTCUSDT", "BTC", "USDT", Decimal("0.01"), Decimal("0.00001"), Decimal(9000), Decimal(1_000_000)),
+    "ETHUSDT": _rules("ETHUSDT", "ETH", "USDT", Decimal("0.01"), Decimal("0.0001"), Decimal(9000), Decimal(1_000_000)),
 }
 
 
@@ -58,9 +59,4 @@ def rules_for(symbol: str, typical_price: Decimal) -> SymbolRules:
     price_decimals = min(8, max(2, 4 - magnitude))
     quantity_decimals = min(8 - price_decimals, max(0, magnitude + 1))
     tick, step = Decimal(1).scaleb(-price_decimals), Decimal(1).scaleb(-quantity_decimals)
-    return _rules(symbol, symbol[: -len(quote)], quote, tick, step, step * 10**9)
-
-
-def halted(rules: SymbolRules) -> SymbolRules:
-    """The same symbol with trading stopped."""
-    return replace(rules, status="BREAK")
+    return _rules(symbol, symbol[: -len(quote)], quote, tick, step, step * 10**9, tick * 10**8)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import WSCloseCode, web
 
+from app.domain.errors import InvariantViolated
 from app.paper_exchange import rest, streams, ws_api
 from app.paper_exchange.control import Control
 from app.paper_exchange.errors import StartError
@@ -15,6 +17,8 @@ from app.paper_exchange.exchange import Exchange
 from app.paper_exchange.limits import Weights
 
 log = structlog.get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 STEP_MS = 250
 MAX_BODY_BYTES = 256 << 20  # a replay of hundreds of thousands of candles
@@ -28,12 +32,13 @@ class Server:
         self._sockets: set[web.WebSocketResponse] = set()
         self._runner: web.AppRunner | None = None
         self._pulse: asyncio.Task[None] | None = None
+        self._broken = asyncio.Event()
         self.port = 0
 
     async def start(self) -> None:
         """Listen and set the markets going. Raises StartError when the port is taken."""
         settings = self._exchange.settings
-        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[self._stop_on_broken_books])
         weights = Weights(settings.weight_limit_per_minute)
         rest.add_routes(app, self._exchange, weights)
         streams.add_routes(app, self._exchange, self._sockets)
@@ -60,14 +65,17 @@ class Server:
     async def wait(self) -> None:
         """Return never; raise what stopped the markets or the file."""
         assert self._pulse is not None
-        failed = asyncio.create_task(self._exchange.store.failed.wait())
+        ends = [asyncio.create_task(event.wait()) for event in (self._exchange.store.failed, self._broken)]
         try:
-            await asyncio.wait({self._pulse, failed}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({self._pulse, *ends}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            failed.cancel()
+            for end in ends:
+                end.cancel()
+        if self._exchange.store.failed.is_set():
+            raise StartError("The paper exchange cannot write its file and has stopped; see the log for the reason.")
         if self._pulse.done():
             self._pulse.result()
-        raise StartError("The paper exchange cannot write its file and has stopped; see the log for the reason.")
+        raise StartError("The books of the paper exchange contradict themselves; see the log.")
 
     async def stop(self) -> None:
         """Close every connection and stop listening."""
@@ -80,9 +88,22 @@ class Server:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    @web.middleware
+    async def _stop_on_broken_books(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Books that contradict themselves, or that cannot be stored, are not traded on: the process ends."""
+        try:
+            return await handler(request)
+        except InvariantViolated as error:
+            log.critical("the books contradict themselves", error=str(error), path=request.path)
+            self._broken.set()
+        except asyncio.CancelledError:
+            if not self._exchange.store.failed.is_set():
+                raise
+        body = '{"code":-1000,"msg":"An unknown error occurred while processing the request."}'
+        return web.Response(status=500, text=body, content_type="application/json")
+
     async def _run_markets(self) -> None:
         clock = self._exchange.clock
         while True:
-            now_ms = clock.now_ms()
-            self._exchange.tick(now_ms)
-            await clock.sleep((STEP_MS - now_ms % STEP_MS) / 1000)
+            self._exchange.tick(clock.now_ms())
+            await clock.sleep((STEP_MS - clock.now_ms() % STEP_MS) / 1000)

@@ -8,6 +8,7 @@ commit; both happen in the order in which the writes were submitted.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import queue
 import sqlite3
@@ -46,6 +47,7 @@ class Store:
     reader: sqlite3.Connection
     _path: Path
     _loop: asyncio.AbstractEventLoop
+    _lock: int  # descriptor that holds the file for this process
     _queue: queue.SimpleQueue[_Write | _Stop] = field(default_factory=queue.SimpleQueue)
     _thread: threading.Thread | None = None
     _last: asyncio.Future[None] | None = None
@@ -53,16 +55,22 @@ class Store:
 
     @classmethod
     def open(cls, path: Path) -> Store:
-        """Open or make the file (mode 0600) and start its writer. Raises StartError."""
+        """Open or make the file (mode 0600) and start its writer. Raises StartError, also when another uses it."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_WRONLY, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(lock)
+                raise StartError(f"Another paper exchange is using {path}. Stop it, or choose another file.") from None
             if not path.exists():
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             reader = _connect(path)
             _migrate(reader, path)
         except (OSError, sqlite3.Error) as error:
             raise StartError(f"The paper exchange cannot open its file {path}: {error}") from error
-        store = cls(reader, path, asyncio.get_running_loop())
+        store = cls(reader, path, asyncio.get_running_loop(), lock)
         store._thread = threading.Thread(target=store._run, name="paper-store", daemon=True)
         store._thread.start()
         return store
@@ -86,6 +94,7 @@ class Store:
             await asyncio.to_thread(self._thread.join)
             self._thread = None
         self.reader.close()
+        os.close(self._lock)
 
     def _run(self) -> None:
         connection = _connect(self._path)
@@ -107,18 +116,17 @@ class Store:
             except (sqlite3.Error, OverflowError) as error:
                 # The books in memory are ahead of the file: the process must end and start from the file.
                 log.critical("the paper exchange cannot write its file", path=str(self._path), error=str(error))
-                self._loop.call_soon_threadsafe(self._fail, batch, error)
+                self._loop.call_soon_threadsafe(self._fail, batch)
                 break
             if batch:
                 self._loop.call_soon_threadsafe(_finish, batch)
         connection.close()
 
-    def _fail(self, batch: list[_Write], error: Exception) -> None:
+    def _fail(self, batch: list[_Write]) -> None:
+        """Nobody gets an answer for what is not on disk."""
         self.failed.set()
         for write in batch:
-            if not write.done.done():
-                write.done.set_exception(error)
-                write.done.exception()
+            write.done.cancel()
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
 
-from app.paper_exchange.candles import MINUTE_MS, SECOND_MS, Candle, Columns, History
+from app.paper_exchange.candles import MINUTE_MS, PATH_POINTS, SECOND_MS, Candle, Columns, History
 from app.paper_exchange.units import Units
 
 HISTORY_MINUTES = 3 * 1440
@@ -80,7 +80,7 @@ class Synthetic:
     def _fill(self, columns: Columns, from_ms: int, to_ms: int, length_ms: int, stream: str) -> None:
         for open_ms in range(from_ms, to_ms, length_ms):
             o, h, low, c, v = self._candle(length_ms // 1000, stream)
-            columns.append(Candle(open_ms, o, h, low, c, v, self.units.quote((o + h + low + c) // 4, v), 4))
+            columns.append(Candle(open_ms, o, h, low, c, v, self.units.quote((o + h + low + c) // 4, v), PATH_POINTS))
 
     def _candle(self, seconds: int, stream: str) -> tuple[int, int, int, int, int]:
         state = self.state

@@ -134,15 +134,10 @@ class Session:
             raise ApiError(-2042, "Maximum subscription ID reached for this connection.")
         number = self._next_id
         self._next_id += 1
-        # Events committed from now on follow the answer, which is put into the outbox before any of them.
-        asyncio.get_running_loop().call_soon(self._listen, number, account_id)
-        self._subscriptions[number] = (account_id, lambda: None)
+        # Nothing waits between here and the answer, so the answer stands before the first event.
+        stop = self._exchange.users.listen(account_id, lambda event: self._tell(number, event))
+        self._subscriptions[number] = (account_id, stop)
         return {"subscriptionId": number}
-
-    def _listen(self, number: int, account_id: int) -> None:
-        if number in self._subscriptions:
-            stop = self._exchange.users.listen(account_id, lambda event: self._tell(number, event))
-            self._subscriptions[number] = (account_id, stop)
 
     def _tell(self, number: int, event: dict[str, Any]) -> None:
         self.outbox.put(dumps({"subscriptionId": number, "event": event}))
