@@ -40,12 +40,14 @@ class _Money(UserDefinedType[Decimal]):
 class Amount(_Money):
     """Domain `public.amount`: finite, ≥ 0, at most 18 decimal places."""
 
+    cache_ok = True  # not inherited
     domain = "public.amount"
 
 
 class SignedAmount(_Money):
     """Domain `public.signed_amount`: finite, at most 18 decimal places, either sign."""
 
+    cache_ok = True  # not inherited
     domain = "public.signed_amount"
 
 

@@ -17,6 +17,7 @@ from app.services.identity.viewer import Caller
 _APPEND = text("""
     SELECT auth.append_audit(:at, :actor, :action, :object, CAST(:details AS jsonb), :ip, :request_id)
 """)
+_VERIFY = text("SELECT auth.verify_audit()")
 
 
 async def record(
@@ -69,3 +70,9 @@ async def audited(
         request_id=caller.request_id,
         now=to_datetime(clock.now_ms()),
     )
+
+
+async def verify_chain(session: AsyncSession) -> int | None:
+    """The number of the first entry that is missing, moved or not as it was written; None: the log is whole."""
+    broken: int | None = await session.scalar(_VERIFY)
+    return broken
