@@ -97,12 +97,13 @@ def migrate() -> None:
     """Bring the database to the newest schema."""
     from app.config import load_settings
     from app.database import migrate as migrations
-    from app.database.urls import database_url
+    from app.database.urls import database_url, require_database
     from app.supervisor.data_dir import database_available
 
     settings = load_settings()
     with database_available(settings):
         url = database_url(settings, "migrator")
+        require_database(url)
         before = migrations.current_revision(url)
         migrations.upgrade(url)
         after = migrations.current_revision(url)
@@ -222,20 +223,22 @@ def _with_database(act: Callable[[Sessions], Awaitable[Result]]) -> Result:
     """Run `act` with sessions of the web role; the embedded server is started for it if it does not run."""
     from app.config import load_settings
     from app.database.engine import make_engine, session_factory
-    from app.database.urls import database_url
+    from app.database.urls import database_url, require_database
     from app.supervisor.data_dir import database_available
 
     settings = load_settings()
 
-    async def run() -> Result:
-        engine = make_engine(database_url(settings, "web"), application_name="plumbline-cli", pool_size=1)
+    async def run(url: str) -> Result:
+        engine = make_engine(url, application_name="plumbline-cli", pool_size=1)
         try:
             return await act(session_factory(engine))
         finally:
             await engine.dispose()
 
     with database_available(settings):
-        return asyncio.run(run())
+        url = database_url(settings, "web")
+        require_database(url)
+        return asyncio.run(run(url))
 
 
 if __name__ == "__main__":

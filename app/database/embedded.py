@@ -44,8 +44,8 @@ _SETTINGS = {
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %u@%d %a ",
 }
-#: For tests: a crash of the machine may lose everything.
-_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+#: For tests: a crash of the machine may lose everything, a crash of the server still nothing.
+_FAST = {"fsync": "off", "full_page_writes": "off"}
 
 
 class EmbeddedPostgres:

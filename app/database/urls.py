@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
+
 from app.config import Role, Settings
+from app.database.engine import CONNECT_TIMEOUT_S, plain_url
 from app.domain.errors import Unavailable
 
 
@@ -25,6 +28,14 @@ def database_url(settings: Settings, role: Role) -> str:
         ) from None
     except PermissionError:
         raise Unavailable(f"{url_file(settings, role)} may not be read by this user.") from None
+
+
+def require_database(url: str) -> None:
+    """Raise Unavailable, with the reason, unless the database at `url` lets us in now."""
+    try:
+        psycopg.connect(plain_url(url), connect_timeout=CONNECT_TIMEOUT_S).close()
+    except psycopg.OperationalError as error:
+        raise Unavailable(f"The database does not answer: {str(error).strip()}\nCheck DATABASE_URL.") from None
 
 
 def url_file(settings: Settings, role: Role) -> Path:

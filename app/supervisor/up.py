@@ -11,15 +11,14 @@ import time
 from collections.abc import Iterator
 
 import httpx
-import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import frontend
 from app.config import Process, Role, Settings, child_environment
 from app.database import migrate
 from app.database.embedded import EmbeddedPostgres
-from app.database.engine import make_engine, plain_url, session_factory
-from app.database.urls import database_url
+from app.database.engine import make_engine, session_factory
+from app.database.urls import database_url, require_database
 from app.domain.errors import InvalidInput, Unavailable
 from app.os_processes import free_port, port_is_free
 from app.services.identity.setup import ensure_setup_link
@@ -166,10 +165,7 @@ async def _watch_postgres(server: EmbeddedPostgres, say: Say) -> None:
 
 def _migrate(settings: Settings, say: Say) -> None:
     url = database_url(settings, "migrator")
-    try:
-        psycopg.connect(plain_url(url), connect_timeout=5).close()
-    except psycopg.OperationalError as error:
-        raise Unavailable(f"The database does not answer: {str(error).strip()}\nCheck DATABASE_URL.") from None
+    require_database(url)
     try:
         if migrate.current_revision(url) != migrate.newest_revision():
             say("Bringing the database to the newest schema ...")
