@@ -23,10 +23,10 @@ from app.services.strategy import (
 )
 
 WORDS = [
-    "all", "any", "not", "at_least", "of", "op", "left", "right", "low", "high", "within", "for", "id", "ref", "ago",
-    "add", "div", ">", "crosses_above", "between", "rising", "close", "ema", "ema_fast", "trend", "$fast", "none", "pct",
-    "series", "mult", "r", "fn", "src", "len", "tf", "1s", "1w", "risk_pct", "mode", "market", "default", "min", "max",
-    "step",
+    "all", "any", "not", "at_least", "of", "op", "left", "right", "low", "high", "within", "for", "id", "ref",
+    "ago", "add", "div", ">", "crosses_above", "between", "rising", "close", "ema", "ema_fast", "trend",
+    "$fast", "none", "pct", "series", "mult", "r", "fn", "src", "len", "tf", "1s", "1w", "risk_pct", "mode",
+    "market", "default", "min", "max", "step",
 ]  # fmt: skip
 SCALARS = (
     st.none()

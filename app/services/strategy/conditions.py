@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from app.services.strategy.problems import at, one_of, show, suggestion
+from app.services.strategy.problems import at, one_of, show
 from app.services.strategy.reader import Reader, is_number
 from app.services.strategy.rules import (
     ARITHMETIC,
@@ -57,7 +57,7 @@ class ConditionReader:
         kinds = [kind for kind in _KINDS if kind in value]
         if len(kinds) != 1:
             found = f"both {kinds[0]!r} and {kinds[1]!r}" if kinds else "none of them"
-            hint = next((text for key in value if (text := suggestion(key, _KINDS))), "") if not kinds else ""
+            hint = next((text for key in value if (text := self._reader.hint(key, _KINDS))), "") if not kinds else ""
             error(path, f"a condition has exactly one of {one_of(_KINDS)}; here is {found}{hint}")
             return None
         if kinds[0] == "op":
@@ -175,7 +175,7 @@ class ConditionReader:
             name = text[1:]
             if name in self._params:
                 return ParamRef(name, self._params[name])
-            self._reader.error(path, f"no parameter is called {show(name)}{suggestion(name, self._params)}")
+            self._reader.error(path, f"no parameter is called {show(name)}{self._reader.hint(name, self._params)}")
             return None
         if text in self._series or text in COLUMNS:
             return Ref(text)
@@ -188,7 +188,8 @@ class ConditionReader:
         try:
             float(text)
         except ValueError:
-            return f"no series or candle column is called {show(text)}{suggestion(text, [*self._series, *COLUMNS])}"
+            hint = self._reader.hint(text, [*self._series, *COLUMNS])
+            return f"no series or candle column is called {show(text)}{hint}"
         return f"write the number {text[:40]} without quotes"
 
     def _shifted(self, value: dict[str, Any], path: str) -> Operand | None:

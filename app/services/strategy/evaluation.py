@@ -33,6 +33,7 @@ from app.services.strategy.rules import (
     NotOf,
     PctDistance,
     Range,
+    SeriesDistance,
     Strategy,
     Trend,
     operands,
@@ -158,8 +159,9 @@ class Evaluation:
         Exact, not rounded to a tick. Raises InvalidInput when the distance is missing there or reaches zero.
         """
         stop = self.strategy.protect.stop
-        if stop is None:
-            return None
+        return None if stop is None else self._stop(stop, index, entry_price)
+
+    def _stop(self, stop: PctDistance | SeriesDistance, index: int, entry_price: Decimal) -> Decimal:
         if isinstance(stop, PctDistance):
             return entry_price * (1 - stop.pct / _HUNDRED)
         distance = float(self.series[stop.series][index])
@@ -223,7 +225,7 @@ class Evaluation:
             return None
         close = Decimal(repr(float(self.candles.close[index])))
         try:
-            price = self.stop_price(index, close)
+            price = self._stop(stop, index, close)
         except InvalidInput as error:
             return {"text": say_distance(self.strategy, stop), "at_close": None, "problem": error.message}
         return {"text": say_distance(self.strategy, stop), "at_close": plain(price), "problem": None}

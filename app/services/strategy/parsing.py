@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from app.services.strategy.candles import TIMEFRAMES
 from app.services.strategy.functions import FUNCTIONS, Arg
-from app.services.strategy.problems import at, show, suggestion
+from app.services.strategy.problems import at, show
 from app.services.strategy.reader import Reader, is_number
 from app.services.strategy.rules import (
     COLUMNS,
@@ -144,7 +144,7 @@ class SeriesReader:
         names = [*COLUMNS, *known]
         if isinstance(value, str) and value in names:
             return value
-        hint = suggestion(value, names) if isinstance(value, str) else ""
+        hint = self._reader.hint(value, names)
         self._reader.error(path, f"no candle column or series is called {show(value)}{hint}")
         return None
 
@@ -156,7 +156,7 @@ class SeriesReader:
             return None
         name = value[1:]
         if name not in self._params:
-            self._reader.error(path, f"no parameter is called {show(name)}{suggestion(name, self._params)}")
+            self._reader.error(path, f"no parameter is called {show(name)}{self._reader.hint(name, self._params)}")
             return None
         self.used_params.add(name)
         param = self._params[name]
@@ -233,7 +233,7 @@ def _distance(reader: Reader, value: object, path: str, series: Mapping[str, obj
         return None if r is None else RDistance(r)
     name, mult = value["series"], reader.amount(value["mult"], at(path, "mult"), "100")
     if not isinstance(name, str) or name not in series:
-        hint = suggestion(name, series) if isinstance(name, str) else ""
+        hint = reader.hint(name, series)
         reader.error(at(path, "series"), f"no series is called {show(name)}{hint}")
         return None
     return None if mult is None else SeriesDistance(name, mult)

@@ -34,7 +34,7 @@ def show(value: object) -> str:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` when a known name is near, else ""."""
-    near = difflib.get_close_matches(name[:80], list(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name[:_MAX_SHOWN], list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

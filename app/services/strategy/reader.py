@@ -41,6 +41,11 @@ class Reader:
         if len(self.warnings) < MAX_PROBLEMS:
             self.warnings.append(Problem(path, message))
 
+    def hint(self, name: object, known: Iterable[str]) -> str:
+        """`; did you mean 'x'?` for a text near a known name, else "". Not looked for once the messages are full."""
+        looks = isinstance(name, str) and len(self.errors) < MAX_PROBLEMS
+        return suggestion(str(name), known) if looks else ""
+
     def fields(
         self, value: object, path: str, what: str, required: Sequence[str], optional: Sequence[str] = ()
     ) -> dict[str, Any] | None:
@@ -51,7 +56,7 @@ class Reader:
         known = [*required, *optional]
         for key in value:
             if key not in known:
-                hint = suggestion(key, known) or f"; it may have {one_of(known)}"
+                hint = self.hint(key, known) or f"; it may have {one_of(known)}"
                 self.error(at(path, key), f"{what} has no key {show(key)}{hint}")
         missing = [key for key in required if key not in value]
         for key in missing:
@@ -83,7 +88,7 @@ class Reader:
         names = list(known)
         if isinstance(value, str) and value in names:
             return value
-        hint = suggestion(value, names) if isinstance(value, str) else ""
+        hint = self.hint(value, names)
         self.error(path, f"{show(value)} is not {what}{hint or f'; use {one_of(names)}'}")
         return None
 

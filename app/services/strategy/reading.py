@@ -107,8 +107,10 @@ def _ref(strategy: Strategy, ref: Ref) -> str:
     series = strategy.series[ref.name]
     text = say_series(strategy, ref.name)
     if series.tf != strategy.timeframe:
-        past = f"the {series.tf} {_indicator(strategy, series)} of {_count(ref.ago, 'candle')} before the last closed one"
-        return past if ref.ago else f"the {text}"
+        if ref.ago == 0:
+            return f"the {text}"
+        past = f"the {series.tf} {_indicator(strategy, series)}"
+        return f"{past} of {_count(ref.ago, 'candle')} before the last closed one"
     article = "the " if series.fn in ("highest", "lowest", "volume_sma") or series.fn.startswith("bb_") else ""
     return f"{article}{text}" if ref.ago == 0 else f"{article}{text} as of {_count(ref.ago, 'candle')} ago"
 
