@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
     from app.config import Settings
+    from app.services.market.candles import DatasetView
 
     Sessions: TypeAlias = async_sessionmaker[AsyncSession]
 
@@ -129,14 +130,37 @@ def import_candles(
     timeframe: Annotated[str, typer.Option(help="1s, 1m, 5m, 15m, 1h, 4h, 1d …", show_default=False)],
     name: Annotated[str, typer.Option(help="What to call it; the file's name unless given.")] = "",
 ) -> None:
-    """Import a file of candles as a venue of its own."""
-    from app.services.market.candles import import_file
+    """Import a file of candles: it becomes a venue of its own, for charts, backtests and the paper market."""
+    from app.services.market.candles import import_candles as store
+    from app.services.market.candles import parse_candles
 
-    async def act(sessions: Sessions) -> str:
-        report = await import_file(sessions, file, symbol=symbol, timeframe=timeframe, name=name or file.name)
-        return str(report)
+    try:
+        with file.open("rb") as stream:
+            parsed = parse_candles(stream, filename=file.name, symbol=symbol, timeframe=timeframe)
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error.strerror}.", field="FILE") from None
 
-    _say(_with_database(act))
+    async def act(sessions: Sessions) -> DatasetView:
+        async with sessions.begin() as session:
+            return await store(session, user_id=None, parsed=parsed, name=name or file.name)
+
+    view = _with_database(act)
+    _say(f"Imported {_described(view)}")
+    for warning in view.warnings:
+        _say(f"  {warning}")
+
+
+@candles.command("list")
+def list_candles() -> None:
+    """List the imported files."""
+    from app.services.market.candles import list_datasets
+
+    async def act(sessions: Sessions) -> list[DatasetView]:
+        async with sessions() as session:
+            return await list_datasets(session)
+
+    views = _with_database(act)
+    _say("\n".join(map(_described, views)) or "No candles were imported yet: see `plumbline candles import --help`.")
 
 
 @user.command("create")
@@ -205,6 +229,15 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
+def _described(view: DatasetView) -> str:
+    from app.domain.clock import to_datetime
+
+    first, last = (f"{to_datetime(ms):%Y-%m-%d %H:%M:%S}" for ms in (view.first_ms, view.last_ms))
+    gaps = f"{view.gaps} gaps ({view.missing:,} candles missing)" if view.gaps else "no gaps"
+    what = f"{view.rows:,} candles of {view.symbol} {view.timeframe}"
+    return f"{view.venue}  {view.name}: {what}, {first} to {last} UTC, {gaps}"
+
+
 def _process(name: str) -> Settings:
     """What every long-running process does first: settings, logs, the parent's fate is its own, money context."""
     from app.config import load_settings
@@ -222,6 +255,7 @@ def _process(name: str) -> Settings:
 def _with_database(act: Callable[[Sessions], Awaitable[Result]]) -> Result:
     """Run `act` with sessions of the web role; the embedded server is started for it if it does not run."""
     from app.config import load_settings
+    from app.database import migrate as migrations
     from app.database.engine import make_engine, session_factory
     from app.database.urls import database_url, require_database
     from app.supervisor.data_dir import database_available
@@ -238,6 +272,8 @@ def _with_database(act: Callable[[Sessions], Awaitable[Result]]) -> Result:
     with database_available(settings):
         url = database_url(settings, "web")
         require_database(url)
+        if migrations.current_revision(database_url(settings, "migrator")) != migrations.newest_revision():
+            raise Unavailable("The database is not at the newest schema. Run `plumbline migrate`.")
         return asyncio.run(run(url))
 
 

@@ -58,3 +58,9 @@ def test_a_child_gets_its_own_secrets_and_no_others() -> None:
 def test_a_child_cannot_be_handed_anothers_secret() -> None:
     with pytest.raises(ValueError, match="MASTER_KEY_FILE"):
         child_environment("web", {"MASTER_KEY_FILE": "/k"}, {})
+
+
+def test_every_setting_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+
+    assert [name for name in Settings.model_fields if f"| `{name.upper()}` |" not in text] == []
