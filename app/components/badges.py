@@ -1,0 +1,29 @@
+"""Small coloured words. A state gives the word and its tone; colour never carries meaning alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import reflex as rx
+
+from app.components.html import pick, span
+
+
+def badge(text: Any, tone: Any = "", testid: Any = "") -> rx.Component:
+    """A word in a tone: ok, bad, wait, info, or PAPER, TESTNET, LIVE."""
+    tag: dict[str, Any] = {"data_testid": testid} if not isinstance(testid, str) or testid else {}
+    return span(text, class_name=_join("badge", tone), **tag)
+
+
+def signed(text: Any, **props: Any) -> rx.Component:
+    """A number that carries its sign, green above zero and red below."""
+    return span(text, class_name=sign_class(text), **props)
+
+
+def sign_class(text: Any) -> Any:
+    """The class for a signed number written as text."""
+    return pick(text.startswith("-"), "down", pick(text.startswith("+"), "up", ""))
+
+
+def _join(first: str, tone: Any) -> Any:
+    return f"{first} {tone}" if isinstance(tone, str) else rx.Var.create(first + " ") + tone

@@ -1,0 +1,21 @@
+"""Messages to the person in front of this tab."""
+
+from __future__ import annotations
+
+import reflex as rx
+
+
+class NotifyState(rx.State):
+    """The newest message of this tab."""
+
+    message: dict[str, str] = {}  # noqa: RUF012 - Reflex copies it per state
+    _count: int = 0
+
+    def _push(self, level: str, title: str, text: str = "") -> None:
+        self._count += 1
+        self.message = {"id": str(self._count), "level": level, "title": title, "text": text}
+
+    @rx.event
+    async def something_broke(self) -> None:
+        """Shown when a handler failed in a way nobody foresaw."""
+        self._push("error", "Something went wrong on our side.", "Nothing was changed. The details are in the log.")

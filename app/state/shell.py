@@ -1,0 +1,92 @@
+"""The status strip: what stands on every page."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import ClassVar
+
+import reflex as rx
+
+from app.services import execution
+from app.services.execution import AccountView, KillSwitchView, ServiceHealth
+from app.state.base import Unit, put
+from app.state.words import clock_time, sentence, status_words, tone
+
+#: Reconciliation runs every 60 s; books not compared for this long are worth a colour.
+BOOKS_OLD_AFTER = timedelta(minutes=3)
+_RISKIEST_FIRST = ("LIVE", "TESTNET", "PAPER")
+
+
+class ShellState(rx.State):
+    """Service, exchange, clock, books and kill switch, each in words with a tone."""
+
+    KINDS: ClassVar[frozenset[str]] = frozenset({"service", "account", "kill", "market"})
+
+    away: str = ""
+    service: str = ""
+    service_tone: str = ""
+    trouble: str = ""
+    exchanges: list[str] = []  # noqa: RUF012 - Reflex copies it per state
+    clock: str = ""
+    clock_tone: str = ""
+    books: str = ""
+    books_tone: str = ""
+    kill: str = ""
+    kill_tone: str = ""
+
+    def _database_is(self, *, away: bool) -> None:
+        words = "The database cannot be reached. Nothing is lost: what you typed stays here, figures below may be old."
+        put(self, away=words if away else "")
+
+    async def _reload(self, unit: Unit) -> None:
+        health = await execution.service_health(unit.session, now=unit.now)
+        accounts = await execution.list_accounts(unit.session, user_id=unit.user_id)
+        switches = await execution.kill_switches(unit.session)
+        self._database_is(away=False)
+        put(self, **_service(health), **_clock(health), **_books(accounts, unit), **_kill(switches, accounts))
+        put(self, exchanges=[kind for kind in _RISKIEST_FIRST if any(a.kind == kind for a in accounts)])
+
+
+def _service(health: ServiceHealth) -> dict[str, str]:
+    trouble = (
+        "" if health.ok else f"No new orders are accepted now: {health.reason or status_words(health.state).lower()}"
+    )
+    return {
+        "service": status_words(health.state),
+        "service_tone": tone(health.state) or "bad",
+        "trouble": _said(trouble),
+    }
+
+
+def _clock(health: ServiceHealth) -> dict[str, str]:
+    offset = health.clock_offset_ms
+    if offset is None:
+        return {"clock": "not measured", "clock_tone": "wait"}
+    size = abs(offset)
+    colour = "bad" if size > execution.CLOCK_BLOCK_MS else "wait" if size > execution.CLOCK_WARN_MS else "ok"
+    return {"clock": f"{offset:+d} ms", "clock_tone": colour}
+
+
+def _books(accounts: list[AccountView], unit: Unit) -> dict[str, str]:
+    if not accounts:
+        return {"books": "no account yet", "books_tone": ""}
+    moments = [account.books_agree_at for account in accounts if account.state == "ACTIVE"]
+    compared = [moment for moment in moments if moment is not None]
+    if not compared or len(compared) < len(moments):
+        return {"books": "not yet compared", "books_tone": "wait"}
+    oldest = min(compared)
+    return {"books": clock_time(oldest), "books_tone": "wait" if unit.now - oldest > BOOKS_OLD_AFTER else "ok"}
+
+
+def _kill(switches: list[KillSwitchView], accounts: list[AccountView]) -> dict[str, str]:
+    if any(switch.scope == "global" for switch in switches):
+        return {"kill": "engaged for everything", "kill_tone": "bad"}
+    own = {account.id: account.label for account in accounts}
+    stopped = [own[s.scope_id] for s in switches if s.scope == "account" and s.scope_id in own]
+    if stopped:
+        return {"kill": f"engaged for {', '.join(stopped)}", "kill_tone": "bad"}
+    return {"kill": "not engaged", "kill_tone": "ok"}
+
+
+def _said(text: str) -> str:
+    return sentence(text) if text else ""
