@@ -17,7 +17,7 @@ from sqlmodel import col
 from app.database.notifications import notify
 from app.domain.clock import to_datetime
 from app.domain.money import ZERO
-from app.domain.orders import FINAL, IN_FLIGHT, Fill, Order, OrderStatus, Side
+from app.domain.orders import FINAL, IN_FLIGHT, EventKind, Fill, Order, OrderStatus, Side
 from app.domain.symbols import SymbolRules
 from app.models.analytics import Price
 from app.models.execution import (
@@ -100,12 +100,12 @@ class PostgresTransaction:
     async def write(self, steps: Sequence[Step]) -> None:
         for step in steps:
             await self._append(step)
-            if step.event.kind == "attempt_sent":
+            if step.fill is not None:
+                await self._book(step.order, step.fill)
+            if step.event.kind is EventKind.ATTEMPT_SENT:
                 await self._record_attempt(step.order)
             statement = update(OrderRow).where(col(OrderRow.id) == step.order.id).values(changed_values(step.order))
             await self.session.execute(statement)
-            if step.fill is not None:
-                await self._book(step.order, step.fill)
         if steps:
             order = steps[-1].order
             await self._tell(order, "order", order.id)

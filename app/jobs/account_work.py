@@ -1,0 +1,185 @@
+"""Accounts: their keys are made and registered here, their sessions opened, their streams consumed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Protocol
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
+
+from app.database.notifications import notify
+from app.domain.errors import PlumblineError
+from app.domain.orders import EventSource
+from app.jobs.guard import forever
+from app.logs import get_logger
+from app.models.execution import Account, AccountState, Credential
+from app.services.exchange.protocol import OrderUpdate, StreamDown, StreamUp, TradingSession
+from app.services.exchange.vault_private import Ed25519Key, Vault
+from app.services.execution.reconcile import Reconciler
+from app.services.execution.store_postgres import UI_CHANNEL
+from app.services.execution.submit import ForeignOrder, Submitter
+from app.services.portfolio.projection import book_adjustment
+
+log = get_logger(__name__)
+
+
+class Registrar(Protocol):
+    """Where a paper account's public key is registered."""
+
+    async def create_account(self, label: str, public_key_pem: str, balances: dict[str, str]) -> str:
+        """Returns the API key. Raises PlumblineError with the exchange's words."""
+        ...
+
+
+OpenSession = Callable[[str, Ed25519Key], TradingSession]
+
+
+class AccountWork:
+    """Provisions accounts and keeps one trading session and one stream consumer for each active one."""
+
+    def __init__(
+        self,
+        sessions: async_sessionmaker[AsyncSession],
+        vault: Vault,
+        registrar: Registrar,
+        open_session: OpenSession,
+    ) -> None:
+        self._sessions = sessions
+        self._vault = vault
+        self._registrar = registrar
+        self._open_session = open_session
+        self._consumers: dict[int, asyncio.Task[None]] = {}
+        self.trading: dict[int, TradingSession] = {}  # shared with submitter and reconciler
+
+    async def open_active(self) -> list[int]:
+        """Open sessions for active accounts that have none and close those of frozen ones; returns the new ids."""
+        async with self._sessions.begin() as session:
+            active = col(Account.state) == AccountState.ACTIVE.value
+            joined = select(Account, Credential).join(Credential, col(Credential.account_id) == col(Account.id))
+            rows = (await session.execute(joined.where(active))).all()
+        opened = []
+        for account, credential in rows:
+            if account.id not in self.trading:
+                key = self._vault.open(credential.private_key_box, account_id=account.id)
+                self.trading[account.id] = self._open_session(credential.api_key, key)
+                opened.append(account.id)
+        for gone in self.trading.keys() - {account.id for account, _ in rows}:
+            consumer = self._consumers.pop(gone, None)
+            if consumer is not None:
+                consumer.cancel()
+            await self.trading.pop(gone).close()
+        return opened
+
+    async def provision(self) -> None:
+        """Carry requested accounts to ACTIVE: make the key, register its public half, book the opening balance."""
+        async with self._sessions.begin() as session:
+            waiting = select(Account).where(col(Account.state) == AccountState.REQUESTED.value)
+            requested = list((await session.execute(waiting.order_by(col(Account.id)))).scalars())
+        for account in requested:
+            try:
+                await self._provision(account)
+            except PlumblineError as error:
+                await self._set_state(account, AccountState.FAILED, error.message)
+
+    async def _provision(self, account: Account) -> None:
+        account_id = account.id or 0
+        async with self._sessions.begin() as session:
+            credential = await session.get(Credential, account_id)
+            if credential is None:
+                key = self._vault.generate()
+                credential = Credential(
+                    account_id=account_id,
+                    kind="ED25519",
+                    public_key_pem=key.public_key_pem,
+                    master_key_id=self._vault.master_key_id,
+                    private_key_box=self._vault.seal(key, account_id=account_id),
+                )
+                session.add(credential)
+        balances = {asset: str(amount) for asset, amount in dict(account.opening_balances).items()}
+        api_key = await self._registrar.create_account(account.label, credential.public_key_pem, balances)
+        async with self._sessions.begin() as session:
+            known = update(Credential).where(col(Credential.account_id) == account_id)
+            await session.execute(known.values(api_key=api_key))
+            for asset, amount in sorted(balances.items()):
+                await book_adjustment(
+                    session, account_id=account_id, asset=asset, change=Decimal(amount), reason="opening balance"
+                )
+            active = update(Account).where(col(Account.id) == account_id)
+            await session.execute(active.values(state=AccountState.ACTIVE.value, state_reason=""))
+            await _tell(session, account)
+        log.info("account is active", account_id=account_id)
+
+    async def _set_state(self, account: Account, state: AccountState, reason: str) -> None:
+        async with self._sessions.begin() as session:
+            mine = update(Account).where(col(Account.id) == account.id)
+            await session.execute(mine.values(state=state.value, state_reason=reason))
+            await _tell(session, account)
+
+    # --- user streams ----------------------------------------------------------------------------------
+
+    def consume(self, submitter: Submitter, reconciler: Reconciler) -> None:
+        """Make sure that each open session's stream has its consumer."""
+        for account_id, trading in self.trading.items():
+            if account_id not in self._consumers or self._consumers[account_id].done():
+                consumer = _Consumer(self._sessions, account_id, trading, submitter, reconciler)
+                name = f"user stream of account {account_id}"
+                self._consumers[account_id] = asyncio.create_task(forever(name, consumer.run))
+
+    async def close(self) -> None:
+        """End consumers and close sessions."""
+        for consumer in self._consumers.values():
+            consumer.cancel()
+        await asyncio.gather(*self._consumers.values(), return_exceptions=True)
+        for trading in self.trading.values():
+            await trading.close()
+
+
+class _Consumer:
+    """Books what one account's stream says. After every (re)connect the account is reconciled."""
+
+    def __init__(
+        self,
+        sessions: async_sessionmaker[AsyncSession],
+        account_id: int,
+        trading: TradingSession,
+        submitter: Submitter,
+        reconciler: Reconciler,
+    ) -> None:
+        self._sessions = sessions
+        self._account_id = account_id
+        self._trading = trading
+        self._submitter = submitter
+        self._reconciler = reconciler
+
+    async def run(self) -> None:
+        async for event in self._trading.user_events():
+            match event:
+                case OrderUpdate(report=report):
+                    try:
+                        await self._submitter.apply(self._account_id, report, EventSource.EXCHANGE)
+                    except ForeignOrder as foreign:
+                        log.info("an order made elsewhere", account_id=self._account_id, order=str(foreign))
+                case StreamUp():
+                    await self._set_up(up=True)
+                    await self._reconciler.run(self._account_id, trigger="stream")
+                case StreamDown(reason=reason):
+                    log.warning("user stream is down", account_id=self._account_id, reason=reason)
+                    await self._set_up(up=False)
+                case _:
+                    pass
+
+    async def _set_up(self, *, up: bool) -> None:
+        async with self._sessions.begin() as session:
+            mine = update(Account).where(col(Account.id) == self._account_id)
+            account = (await session.execute(mine.values(stream_up=up).returning(Account))).scalar_one()
+            await _tell(session, account)
+
+
+async def _tell(session: AsyncSession, account: Account) -> None:
+    payload = {"user_id": account.user_id, "kind": "account", "id": account.id}
+    await notify(session, UI_CHANNEL, json.dumps(payload))

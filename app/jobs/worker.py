@@ -1,0 +1,393 @@
+"""The worker: takes the lease, recovers, then trades. Crash-only: every start is a recovery.
+
+acquire lease ─► RECOVERING ─► reconcile every account ─► strategies STOPPED ─► HEALTHY ─► loops and jobs
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from sqlalchemy import delete, insert
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
+
+from app.config import Settings
+from app.database.engine import make_engine, session_factory
+from app.database.notifications import RESYNC, Listener, notify
+from app.domain.clock import to_datetime
+from app.jobs.account_work import AccountWork
+from app.jobs.guard import TRANSIENT, JobBoard, forever
+from app.jobs.market_work import MarketWork
+from app.jobs.order_lanes import OrderLanes
+from app.jobs.strategy_tick import StrategyTicker, stop_runs_after_recovery
+from app.logs import get_logger
+from app.models.execution import Notice, ServiceState
+from app.models.strategy import Decision
+from app.services.exchange.binance import BinanceMarketData, BinanceSession, Endpoints
+from app.services.exchange.clock import measure_offset
+from app.services.exchange.paper_control import PaperControlClient
+from app.services.exchange.vault_private import Ed25519Key, Vault
+from app.services.exchange.weight import WeightBudget
+from app.services.execution.health import CLOCK_BLOCK_MS, CLOCK_WARN_MS
+from app.services.execution.lease import Lease, LeaseLost
+from app.services.execution.reconcile import Reconciler
+from app.services.execution.store_postgres import UI_CHANNEL, WORK_CHANNEL, PostgresStore
+from app.services.execution.submit import SubmitSettings, Submitter
+from app.services.portfolio.snapshots import take_snapshots
+from app.services.runtime import RandomIds, SystemClock
+
+log = get_logger(__name__)
+
+RECONCILE_EVERY_S, CLOCK_EVERY_S, PRICES_EVERY_S = 60, 60, 5
+WATCHDOG_S = 180.0
+DRAIN_S = 12.0
+KEEP_QUIET_DECISIONS_MS = 7 * 86_400_000
+
+
+def run(settings: Settings) -> None:
+    """Run the worker until SIGTERM or SIGINT. Exits non-zero when its lease is lost or a watchdog fires."""
+    asyncio.run(Worker(settings).run())
+
+
+class WatchdogFired(Exception):
+    """Reconciliation has not succeeded to run for too long: better to start again."""
+
+
+@dataclass(slots=True)
+class _ClockState:
+    offset_ms: int | None = None
+
+    def blocks(self) -> bool:
+        """Whether new orders are blocked: never measured, or more than 5 s apart from the exchange."""
+        return self.offset_ms is None or abs(self.offset_ms) > CLOCK_BLOCK_MS
+
+
+class Worker:
+    """Everything the worker is made of, put together once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clock = SystemClock()
+        self._clock_state = _ClockState()
+        self._ids = RandomIds()
+        self._stopping = asyncio.Event()
+        self._healthy = False
+        engine = make_engine(settings.database_url_worker, application_name="plumbline-worker", pool_size=10)
+        self._engine = engine
+        self._sessions: async_sessionmaker[AsyncSession] = session_factory(engine)
+        self._holder = f"{socket.gethostname()}:{os.getpid()}"
+        self._lease = Lease(self._sessions, holder=self._holder, ttl_s=settings.lease_ttl_s)
+        self._board = JobBoard(self._sessions, self._clock.now_ms)
+        self._tick_hint = asyncio.Event()
+        self._reconcile_hint = asyncio.Event()
+        self._accounts_hint = asyncio.Event()
+        self._market_hint = asyncio.Event()
+
+    # --- life ------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """From start to end of the process."""
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._stopping.set)
+        try:
+            if await self._acquire():
+                await self._work()
+        finally:
+            await self._engine.dispose()
+
+    async def _acquire(self) -> bool:
+        """Wait for the lease; False when asked to stop meanwhile."""
+        told = False
+        while not self._stopping.is_set():
+            try:
+                if await self._lease.acquire():
+                    log.info("lease acquired", epoch=self._lease.epoch)
+                    return True
+                if not told:
+                    log.info("waiting for the lease", held=str(await self._lease.holder_age_s()))
+                    told = True
+            except TRANSIENT as error:
+                log.warning("the database cannot be reached; trying again", error=str(error))
+            await asyncio.sleep(1)
+        return False
+
+    async def _work(self) -> None:
+        self._put_together()
+        async with asyncio.TaskGroup() as group:
+            renewer = group.create_task(self._renew())
+            listener = group.create_task(self._listener.run())
+            recovered = await self._recover()
+            tasks = [renewer, listener]
+            scheduler = self._scheduler()
+            if recovered:
+                scheduler.start()
+                tasks += [group.create_task(forever(name, loop)) for name, loop in self._loops().items()]
+                tasks.append(group.create_task(self._watchdog()))
+            await self._stopping.wait()
+            self._healthy = False
+            if scheduler.running:
+                scheduler.shutdown(wait=False)
+            await self._lanes.drain(DRAIN_S)
+            for task in tasks:
+                task.cancel()
+        await self._account_work.close()
+        await self._market_data.close()
+        await self._control.close()
+        await self._lease.set_state(ServiceState.STOPPED, "stopped on purpose")
+        log.info("worker stopped")
+
+    def _put_together(self) -> None:
+        settings = self._settings
+        self._store = PostgresStore(self._sessions, self._lease.epoch)
+        budget = WeightBudget(clock=self._clock)
+        endpoints = Endpoints.paper(settings.paper_url)
+        jitter = random.Random(os.urandom(8)).random  # noqa: S311 — spreads reconnects, decides nothing
+        self._market_data = BinanceMarketData(endpoints, clock=self._clock, budget=budget, jitter=jitter)
+        self._control = PaperControlClient(settings.paper_url, settings.paper_control_token_file)
+
+        def open_session(api_key: str, key: Ed25519Key) -> BinanceSession:
+            return BinanceSession(endpoints, api_key, key, clock=self._clock, budget=budget, jitter=jitter)
+
+        vault = Vault.from_file(settings.master_key_file)
+        self._account_work = AccountWork(self._sessions, vault, self._control, open_session)
+        times = SubmitSettings(settings.recv_window_ms, settings.engine_timeout_ms, settings.visibility_margin_ms)
+        self._submitter = Submitter(self._store, self._account_work.trading, self._clock, times)
+        self._reconciler = Reconciler(self._store, self._account_work.trading, self._submitter, self._clock)
+        self._lanes = OrderLanes(
+            self._store, self._submitter, self._clock, self._ids, may_send=lambda: not self._why_not()
+        )
+        self._ticker = StrategyTicker(self._store, self._clock, self._ids)
+        self._market_work = MarketWork(
+            self._sessions,
+            self._market_data,
+            self._control,
+            self._clock,
+            wanted_by_runs=self._ticker.wanted_candles,
+            on_close=self._tick_hint.set,
+        )
+        self._listener = Listener(
+            settings.database_url_worker, [WORK_CHANNEL], self._hint, application_name="plumbline-worker-listener"
+        )
+
+    async def _hint(self, channel: str, payload: str) -> None:
+        """A notification only says when to look; after a reconnect everything is looked at."""
+        everything = channel == RESYNC
+        if everything or payload in ("orders", "cancels", "kill"):
+            self._lanes.orders_hint.set()
+        if everything or payload == "plans":
+            self._lanes.plans_hint.set()
+        if everything or payload == "runs":
+            self._market_work.changed.set()
+            self._tick_hint.set()
+        if everything or payload == "accounts":
+            self._accounts_hint.set()
+        if everything or payload == "paper_market":
+            self._market_hint.set()
+        if payload == "reconcile":
+            self._reconcile_hint.set()
+
+    def _why_not(self) -> str:
+        """Why no new order may be sent now; empty when it may."""
+        if not self._healthy:
+            return "the execution service is not healthy"
+        if self._clock_state.blocks():
+            return "the clock differs from the exchange's by more than 5 s"
+        return ""
+
+    # --- recovery --------------------------------------------------------------------------------------
+
+    async def _recover(self) -> bool:
+        """RECOVERING → reconcile everything → strategies STOPPED → HEALTHY. False when asked to stop meanwhile."""
+        started_s = time.monotonic()
+        pause_s = 0.5
+        while not self._stopping.is_set():
+            problem = await self._recover_once()
+            if not problem:
+                break
+            log.warning("recovery waits", reason=problem)
+            await self._say_state(ServiceState.RECOVERING, problem)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 5.0)
+        if self._stopping.is_set():
+            return False
+        stopped = await stop_runs_after_recovery(
+            self._store,
+            now_ms=self._clock.now_ms(),
+            reason="the execution service was restarted; review and start again",
+        )
+        seconds = time.monotonic() - started_s
+        if self._lease.epoch > 1:
+            words = f"Recovery complete in {seconds:.1f} s: our books were compared with the exchange."
+            words += f" {len(stopped)} strategies were stopped; review and start them again." if stopped else ""
+            await self._notice("RECOVERY_COMPLETE", words)
+        self._healthy = True
+        await self._say_state(ServiceState.HEALTHY, "")
+        log.info("RECOVERY_COMPLETE", seconds=round(seconds, 2), runs_stopped=stopped)
+        return True
+
+    async def _recover_once(self) -> str:
+        """One try; returns what is in the way, or ""."""
+        try:
+            await self._sync_clock()
+            await self._market_work.refresh_rules()
+            await self._market_work.refresh_paper_markets()
+            await self._account_work.open_active()
+        except TRANSIENT as error:
+            return f"the exchange cannot be reached: {error}"
+        for account_id in list(self._account_work.trading):
+            result = await self._reconciler.run(account_id, trigger="recovery", sweep_history=True)
+            if result.error:
+                return f"account {account_id} could not be reconciled: {result.error}"
+        return ""
+
+    async def _say_state(self, state: ServiceState, reason: str) -> None:
+        try:
+            await self._lease.set_state(state, reason)
+        except TRANSIENT as error:
+            log.warning("state could not be recorded", error=str(error))
+
+    async def _notice(self, kind: str, message: str) -> None:
+        async with self._sessions.begin() as session:
+            await session.execute(insert(Notice).values(kind=kind, message=message, details={}))
+            await notify(session, UI_CHANNEL, '{"user_id": null, "kind": "notice"}')
+
+    # --- loops and jobs --------------------------------------------------------------------------------
+
+    def _loops(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        return {
+            "orders": self._lanes.look_for_orders,
+            "cancels": self._lanes.look_for_cancels,
+            "unknown outcomes": self._lanes.ask_about_unknown,
+            "plans": self._lanes.advance_plans,
+            "candles": self._market_work.follow,
+            "strategy tick": self._tick_on_hint,
+            "accounts": self._accounts_on_hint,
+            "paper market": self._paper_market_on_hint,
+            "reconciliation on demand": self._reconcile_on_hint,
+        }
+
+    def _scheduler(self) -> AsyncIOScheduler:
+        """The ticker: UTC intervals only, runs merged when late, each job under a deadline."""
+        scheduler = AsyncIOScheduler(
+            timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1}
+        )
+        jobs: list[tuple[str, Callable[[], Awaitable[None]], int, float]] = [
+            ("reconciliation", lambda: self._reconcile_all("schedule"), RECONCILE_EVERY_S, 55),
+            ("clock sync", self._sync_clock, CLOCK_EVERY_S, 20),
+            ("price refresh", self._market_work.refresh_prices, PRICES_EVERY_S, 4),
+            ("paper market status", self._market_work.refresh_paper_markets, PRICES_EVERY_S, 4),
+            ("candle ingest", self._market_work.ingest, 60, 50),
+            ("trading rules", self._market_work.refresh_rules, 600, 60),
+            ("strategy tick", self._tick, 1, 30),
+            ("hourly snapshot", self._snapshot, 60, 50),
+            ("retention", self._retain, 3600, 300),
+        ]
+        for name, work, seconds, deadline_s in jobs:
+            now = to_datetime(self._clock.now_ms())
+            scheduler.add_job(
+                self._board.job(name, work, deadline_s=deadline_s),
+                "interval",
+                seconds=seconds,
+                id=name,
+                next_run_time=now if seconds <= 60 else None,
+                timezone="UTC",
+            )
+        return scheduler
+
+    async def _renew(self) -> None:
+        """Keep the lease well within its life; a lease that is lost ends the worker."""
+        while True:
+            await asyncio.sleep(self._settings.lease_ttl_s / 5)
+            try:
+                await self._lease.renew()
+            except TRANSIENT as error:
+                log.warning("the lease could not be renewed", error=str(error))
+            except LeaseLost:
+                log.error("the lease is lost: another worker has taken over; ending")
+                raise
+
+    async def _watchdog(self) -> None:
+        """End the process when reconciliation has not gone through for too long."""
+        begun = time.monotonic()
+        while True:
+            await asyncio.sleep(5)
+            last = self._board.finished_monotonic_s.get("reconciliation", begun)
+            if time.monotonic() - last > WATCHDOG_S:
+                raise WatchdogFired(f"no reconciliation for {WATCHDOG_S:.0f} s")
+
+    async def _sync_clock(self) -> None:
+        sample = await measure_offset(self._market_data, self._clock.now_ms)
+        self._clock.offset_ms = sample.offset_ms
+        self._clock_state.offset_ms = sample.offset_ms
+        await self._lease.set_clock(sample.offset_ms)
+        drift_s = sample.offset_ms / 1000
+        if abs(sample.offset_ms) > CLOCK_BLOCK_MS:
+            log.error("clock drift: new orders are blocked", time_drift_seconds=drift_s)
+            async with self._store.transaction() as tx:
+                await tx.add_incident("CLOCK_DRIFT", "the clock differs from the exchange's by more than 5 s")
+        elif abs(sample.offset_ms) > CLOCK_WARN_MS:
+            log.warning("clock drift", time_drift_seconds=drift_s)
+        else:
+            log.debug("clock", time_drift_seconds=drift_s)
+
+    async def _reconcile_all(self, trigger: str) -> None:
+        for account_id in list(self._account_work.trading):
+            await self._reconciler.run(account_id, trigger=trigger)
+
+    async def _reconcile_on_hint(self) -> None:
+        await self._reconcile_hint.wait()
+        self._reconcile_hint.clear()
+        await self._reconcile_all("operator")
+
+    async def _tick(self) -> None:
+        why_not = self._why_not()
+        await self._ticker.tick(may_enter=not why_not, why_not=why_not)
+
+    async def _tick_on_hint(self) -> None:
+        await self._tick_hint.wait()
+        self._tick_hint.clear()
+        await self._tick()
+
+    async def _accounts_on_hint(self) -> None:
+        await _wait(self._accounts_hint, 5)
+        await self._account_work.provision()
+        opened = await self._account_work.open_active()
+        self._account_work.consume(self._submitter, self._reconciler)
+        for account_id in opened:
+            await self._reconciler.run(account_id, trigger="opened")
+
+    async def _paper_market_on_hint(self) -> None:
+        await _wait(self._market_hint, 2)
+        await self._market_work.apply_paper_requests()
+
+    async def _snapshot(self) -> None:
+        async with self._sessions.begin() as session:
+            await take_snapshots(session, now=to_datetime(self._clock.now_ms()))
+
+    async def _retain(self) -> None:
+        """Drop what nobody needs for ever: quiet decisions of last week, spent idempotency keys."""
+        old_ms = self._clock.exchange_now_ms() - KEEP_QUIET_DECISIONS_MS
+        async with self._sessions.begin() as session:
+            quiet = (col(Decision.action) == "none", col(Decision.open_time_ms) < old_ms)
+            await session.execute(delete(Decision).where(*quiet))
+
+
+async def _wait(hint: asyncio.Event, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await hint.wait()
+    except TimeoutError:
+        pass
+    hint.clear()
+
+
+__all__ = ["Worker", "run"]
