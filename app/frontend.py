@@ -9,12 +9,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.metadata
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,11 +34,7 @@ _NO_PART_OF_IT = ("jobs", "paper_exchange", "database", "supervisor", "cli.py", 
 
 def build_dir() -> Path:
     """Where the build of the present sources is, or will be."""
-    digest = hashlib.sha256(importlib.metadata.version("reflex").encode())
-    for path in sorted(_sources()):
-        digest.update(f"\0{path.relative_to(ROOT)}\0".encode())
-        digest.update(path.read_bytes())
-    return BUILDS / digest.hexdigest()[:16]
+    return _named(_hash_of(_sources()))
 
 
 def ensure_built(say: Callable[[str], None]) -> Path:
@@ -55,8 +52,9 @@ def ensure_built(say: Callable[[str], None]) -> Path:
         first = not (WORK / "node_modules").is_dir()
         say(f"Building the browser app ({'the first time takes a minute' if first else 'its sources changed'}) ...")
         started = time.monotonic()
+        sources = _hash_of(_sources())  # before: an edit during the build asks for another
         _export()
-        target = build_dir()  # the first export writes reflex.lock, which is a source too
+        target = _named(sources)
         _keep(target)
         say(f"Built the browser app in {time.monotonic() - started:.0f} s")
     return target
@@ -67,9 +65,21 @@ def node_path() -> str:
     return os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", "")])
 
 
+def _named(sources: str) -> Path:
+    """With the hash of the lock as it is now: the first build writes it."""
+    return BUILDS / f"{sources}-{_hash_of((ROOT / 'reflex.lock').glob('*.json'))}"
+
+
+def _hash_of(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256(importlib.metadata.version("reflex").encode())
+    for path in sorted(paths):
+        digest.update(f"\0{path.relative_to(ROOT)}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def _sources() -> Iterator[Path]:
     yield ROOT / "rxconfig.py"
-    yield from (ROOT / "reflex.lock").glob("*.json")
     for path in (ROOT / "app").rglob("*"):
         if path.suffix in _SOURCE_TYPES and path.relative_to(ROOT / "app").parts[0] not in _NO_PART_OF_IT:
             yield path
@@ -92,26 +102,36 @@ def _export() -> None:
         },
         os.environ,
     )
-    stray = ROOT / "requirements.txt"  # Reflex writes one when there is none
-    had_stray = stray.exists()
     log_file = WORK / "build.log"
-    try:
-        with log_file.open("wb") as log:
-            result = subprocess.run(
-                [sys.executable, "-m", "reflex", "export", "--no-zip", "--frontend-only"],
-                cwd=ROOT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-    finally:
-        if not had_stray:
-            stray.unlink(missing_ok=True)
+    with _tidied(), log_file.open("wb") as log:
+        result = subprocess.run(
+            [sys.executable, "-m", "reflex", "export", "--no-zip", "--frontend-only"],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
     if result.returncode != 0:
         tail = "\n".join(log_file.read_text(errors="replace").splitlines()[-25:])
         raise Unavailable(f"The browser app could not be built. The end of {log_file}:\n{tail}")
+
+
+@contextmanager
+def _tidied() -> Iterator[None]:
+    """Leave the project's folder as it was: Reflex writes a requirements.txt, and its lock in another order."""
+    stray = ROOT / "requirements.txt"
+    had_stray = stray.exists()
+    locks = {path: path.read_bytes() for path in (ROOT / "reflex.lock").glob("*.json")}
+    try:
+        yield
+    finally:
+        if not had_stray:
+            stray.unlink(missing_ok=True)
+        for path, before in locks.items():
+            if path.exists() and json.loads(path.read_bytes()) == json.loads(before):
+                path.write_bytes(before)
 
 
 def _keep(target: Path) -> None:

@@ -11,7 +11,13 @@ from app import frontend
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("app/pages/orders.py", "app/jobs/prices.py", "app/paper_exchange/rest.py", "assets/chart.js"):
+    for name in (
+        "app/pages/orders.py",
+        "app/jobs/prices.py",
+        "app/paper_exchange/rest.py",
+        "assets/chart.js",
+        "reflex.lock/package.json",
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("1")
@@ -20,7 +26,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["app/pages/orders.py", "assets/chart.js", "rxconfig.py"])
+@pytest.mark.parametrize("name", ["app/pages/orders.py", "assets/chart.js", "rxconfig.py", "reflex.lock/package.json"])
 def test_a_changed_source_asks_for_a_new_build(project: Path, name: str) -> None:
     before = frontend.build_dir()
     (project / name).write_text("2")
