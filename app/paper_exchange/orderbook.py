@@ -118,7 +118,7 @@ class Market:
         return sorted(levels.items(), reverse=is_bid)[:limit]
 
     def _offers(self, *, is_buy: bool) -> Iterator[tuple[Decimal, Decimal, Order | None]]:
-        """What a taker meets, best first: (price, quantity, maker). At one price the market stands before the orders."""
+        """What a taker meets, best first: (price, quantity, maker). At one price the market comes first."""
         sign = 1 if is_buy else -1
         levels: Iterator[tuple[Decimal, int, Decimal, Order | None]] = (
             (sign * price, 0, quantity, None) for price, quantity in self.liquidity.levels(is_bid=not is_buy)
