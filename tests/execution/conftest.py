@@ -74,13 +74,13 @@ class World:
     ids: CountedIds = field(default_factory=CountedIds)
 
 
-def memory_world(balances: dict[str, Decimal], price: Decimal = D(100)) -> World:
+def memory_world(balances: dict[str, Decimal], price: str = "100") -> World:
     """The world in memory; the worker in office has epoch 1."""
     store = MemoryStore(epoch=1)
     store.books.epoch = 1
     store.books.accounts[1] = AccountFacts(1, 1, "PAPER", "ACTIVE", "Paper")
     store.books.rules["BTCUSDT"] = RULES
-    store.books.prices["BTCUSDT"] = (price, START_MS)
+    store.books.prices["BTCUSDT"] = (D(price), START_MS)
     store.books.totals.update({(1, asset): total for asset, total in balances.items()})
     return World(store, 1)
 

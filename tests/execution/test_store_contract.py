@@ -38,7 +38,8 @@ async def place(world: World, key: str = "a", **changes: object) -> Order:
 async def submit(world: World, order: Order) -> Order:
     async with world.store.transaction() as tx:
         claimed = await tx.claim_new()
-        assert claimed is not None and claimed.id == order.id
+        assert claimed is not None
+        assert claimed.id == order.id
         step = bookkeeping.attempt(claimed, signed_timestamp_ms=START_MS, recv_window_ms=5000, at_ms=START_MS)
         await tx.write([step])
     return step.order
@@ -141,11 +142,15 @@ async def test_a_stale_version_is_refused(world: World) -> None:
 async def test_a_failed_transaction_leaves_the_books_as_they_were(world: World) -> None:
     order = await place(world)
     with pytest.raises(ZeroDivisionError):
-        async with world.store.transaction() as tx:
-            await request_cancel(tx, order.id, source=EventSource.USER, clock=world.clock)
-            raise ZeroDivisionError
+        await _cancel_and_fail(world, order)
     async with world.store.transaction() as tx:
         assert await tx.order(order.id) == order
+
+
+async def _cancel_and_fail(world: World, order: Order) -> None:
+    async with world.store.transaction() as tx:
+        await request_cancel(tx, order.id, source=EventSource.USER, clock=world.clock)
+        raise ZeroDivisionError
 
 
 async def test_claiming_passes_over_busy_accounts(world: World) -> None:

@@ -88,14 +88,16 @@ def test_an_order_given_up_as_never_arrived_is_resurrected_with_its_fills_and_an
 
     assert path(applied) == ["OPEN", "FILLED"]
     assert kinds(applied)[0] == "resurrected"
-    assert applied.incident is not None and applied.incident[0] == "RESURRECTED"
+    assert applied.incident is not None
+    assert applied.incident[0] == "RESURRECTED"
 
 
 def test_a_rejected_order_that_exists_is_an_incident_and_stays_without_fills() -> None:
     applied = apply(replace(sent(), status=S.REJECTED), a_report("FILLED", a_fill(1, "1")))
 
     assert applied.steps == ()
-    assert applied.incident is not None and applied.incident[0] == "REJECTED_BUT_EXISTS"
+    assert applied.incident is not None
+    assert applied.incident[0] == "REJECTED_BUT_EXISTS"
 
 
 def test_a_canceling_order_stays_canceling_while_it_fills_and_may_end_filled() -> None:
@@ -120,7 +122,8 @@ def test_an_unknown_status_word_is_held_with_an_incident_and_no_crash() -> None:
     applied = apply(working(), a_report("FROZEN_BY_MOON"))
 
     assert applied.order.status is S.OPEN
-    assert applied.incident is not None and applied.incident[0] == "UNKNOWN_STATUS"
+    assert applied.incident is not None
+    assert applied.incident[0] == "UNKNOWN_STATUS"
 
 
 def test_an_expiry_in_a_match_is_an_expiry() -> None:
@@ -144,7 +147,8 @@ def test_two_exchange_orders_for_one_client_order_id_stop_the_books() -> None:
 def test_an_unknown_outcome_is_flagged_once_and_cleared_by_news() -> None:
     flagged = bookkeeping.outcome_unknown(sent(), reason="timed out", at_ms=NOW_MS)
 
-    assert flagged is not None and flagged.order.outcome_unknown_since_ms == NOW_MS
+    assert flagged is not None
+    assert flagged.order.outcome_unknown_since_ms == NOW_MS
     assert bookkeeping.outcome_unknown(flagged.order, reason="again", at_ms=NOW_MS) is None
     assert apply(flagged.order, a_report("NEW")).order.outcome_unknown_since_ms is None
 
@@ -165,14 +169,16 @@ def test_a_final_order_cannot_be_cancelled_or_refused(status: OrderStatus) -> No
 def test_a_cancel_before_anything_was_sent_ends_the_order_at_once() -> None:
     step = bookkeeping.cancel_requested(an_order(), source=EventSource.USER, at_ms=NOW_MS)
 
-    assert step is not None and step.order.status is S.CANCELED
+    assert step is not None
+    assert step.order.status is S.CANCELED
 
 
 def test_a_refused_cancel_lets_the_order_live() -> None:
     order = replace(working(), status=S.CANCELING, filled=D("0.2"))
     step = bookkeeping.cancel_refused(order, code="-1013", reason="market is closed", at_ms=NOW_MS)
 
-    assert step is not None and step.order.status is S.PARTIALLY_FILLED
+    assert step is not None
+    assert step.order.status is S.PARTIALLY_FILLED
 
 
 def test_the_death_bound_counts_from_the_signed_timestamp_in_exchange_time() -> None:

@@ -1,0 +1,311 @@
+"""One send per order, ever: whatever the answer, the books end as the exchange's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+import pytest
+
+from app.domain.orders import EventSource, Order, OrderStatus, OrderType, Side
+from app.services.exchange.fake import FakeExchange
+from app.services.exchange.fake_faults import (
+    Fault,
+    answer_lost,
+    not_sent,
+    refuse,
+    request_lost,
+    unknown_5xx,
+    visible_after,
+)
+from app.services.execution.intents import OrderDraft, commit_intent, request_cancel
+from app.services.execution.reconcile import PassResult, Reconciler
+from app.services.execution.store_memory import MemoryStore
+from app.services.execution.submit import SubmitSettings, Submitter
+from tests.execution.conftest import RULES, World, memory_world
+
+D = Decimal
+S = OrderStatus
+BOUND_MS = 75_000
+
+
+@dataclass
+class Desk:
+    """A submitter and a reconciler between books in memory and an exchange in memory."""
+
+    world: World
+    exchange: FakeExchange
+    submitter: Submitter
+    reconciler: Reconciler
+
+    async def intend(self, key: str = "a", **changes: object) -> Order:
+        values = {"account_id": 1, "symbol": "BTCUSDT", "side": Side.BUY, "type": OrderType.MARKET, "quantity": D(1)}
+        draft = OrderDraft(**(values | changes))  # type: ignore[arg-type]
+        async with self.world.store.transaction() as tx:
+            return await commit_intent(tx, draft, intent_key=key, clock=self.world.clock, ids=self.world.ids)
+
+    async def submit(self) -> Order:
+        order = await self.submitter.claim(may_send=True)
+        assert order is not None
+        return await self.submitter.send(order) if order.status is S.SUBMITTED else order
+
+    async def reconcile(self, trigger: str = "schedule") -> PassResult:
+        return await self.reconciler.run(1, trigger=trigger, sweep_history=True)
+
+    async def order(self, order_id: int = 1) -> Order:
+        async with self.world.store.transaction() as tx:
+            order = await tx.order(order_id)
+        assert order is not None
+        return order
+
+    def pass_time(self, ms: int) -> None:
+        self.world.clock.ms += ms
+
+    def sent(self) -> int:
+        return sum(request.startswith("place") or request == "place" for request in map(_call, self.exchange.requests))
+
+    def incidents(self) -> list[str]:
+        assert isinstance(self.world.store, MemoryStore)
+        return [kind for kind, *_ in self.world.store.books.incidents]
+
+
+def _call(request: object) -> str:
+    return str(request[0]) if isinstance(request, tuple) else str(request)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    world = memory_world({"USDT": D(1000), "BTC": D(2)})
+    exchange = FakeExchange(world.clock, [RULES], balances={"USDT": D(1000), "BTC": D(2)})
+    exchange.set_price("BTCUSDT", D(100))
+    sessions = {1: exchange}
+    submitter = Submitter(world.store, sessions, world.clock, SubmitSettings())
+    return Desk(world, exchange, submitter, Reconciler(world.store, sessions, submitter, world.clock))
+
+
+async def assert_books_agree(desk: Desk) -> None:
+    result = await desk.reconcile()
+    assert (result.error, result.differences, result.agrees) == ("", [], True)
+
+
+async def test_an_answer_fills_the_order_and_the_books_agree(desk: Desk) -> None:
+    await desk.intend()
+    order = await desk.submit()
+
+    assert (order.status, order.filled) == (S.FILLED, D(1))
+    await assert_books_agree(desk)
+
+
+@pytest.mark.parametrize("fault", [answer_lost(), unknown_5xx(), answer_lost(visible_after_ms=25_000)])
+async def test_a_lost_answer_is_found_by_asking_and_nothing_is_sent_again(desk: Desk, fault: Fault) -> None:
+    """F03, F04, F06."""
+    desk.exchange.fail_next("place", fault)
+    await desk.intend()
+    order = await desk.submit()
+
+    assert order.status is S.SUBMITTED
+    assert order.outcome_unknown_since_ms is not None
+    for _ in range(4):
+        desk.pass_time(7_000)
+        order = await desk.submitter.ask(order)
+        assert order.status in (S.SUBMITTED, S.FILLED)
+
+    assert order.status is S.FILLED
+    assert desk.sent() == 1
+    await assert_books_agree(desk)
+
+
+@pytest.mark.parametrize("fault", [request_lost(), unknown_5xx(reached=False)])
+async def test_an_order_that_never_arrived_expires_only_after_its_death_bound(desk: Desk, fault: Fault) -> None:
+    """F05: no state other than SUBMITTED before the bound; the reservation is released once."""
+    desk.exchange.fail_next("place", fault)
+    await desk.intend()
+    order = await desk.submit()
+    desk.pass_time(BOUND_MS)
+    order = await desk.submitter.ask(order)
+
+    assert order.status is S.SUBMITTED
+    desk.pass_time(1)
+    order = await desk.submitter.ask(order)
+    assert (order.status, order.reject_code, order.reserved) == (S.EXPIRED, "NEVER_ARRIVED", D(0))
+    assert desk.sent() == 1
+    await assert_books_agree(desk)
+
+
+async def test_errors_while_asking_change_nothing_however_often(desk: Desk) -> None:
+    """F08: an outage of the query is no information, before and after the bound."""
+    desk.exchange.fail_next("place", answer_lost())
+    await desk.intend()
+    order = await desk.submit()
+    for _ in range(10):
+        desk.pass_time(60_000)
+        desk.exchange.fail_next("query", unknown_5xx())
+        assert await desk.submitter.ask(order) == order
+
+    assert (await desk.submitter.ask(order)).status is S.FILLED
+
+
+async def test_a_last_look_that_fails_decides_nothing(desk: Desk) -> None:
+    desk.exchange.fail_next("place", request_lost())
+    await desk.intend()
+    order = await desk.submit()
+    desk.pass_time(BOUND_MS + 1)
+    desk.exchange.fail_next("list", unknown_5xx())
+
+    assert (await desk.submitter.ask(order)).status is S.SUBMITTED
+    assert (await desk.submitter.ask(order)).status is S.EXPIRED
+
+
+async def test_an_order_that_surfaces_after_the_bound_is_resurrected_with_an_incident(desk: Desk) -> None:
+    """F07."""
+    desk.exchange.fail_next("place", answer_lost(visible_after_ms=120_000))
+    await desk.intend()
+    order = await desk.submit()
+    desk.pass_time(BOUND_MS + 1)
+    order = await desk.submitter.ask(order)
+    assert order.status is S.EXPIRED
+    desk.pass_time(60_000)
+    await desk.reconcile()
+
+    assert (await desk.order()).status is S.FILLED
+    assert "RESURRECTED" in desk.incidents()
+    await assert_books_agree(desk)
+
+
+async def test_a_refusal_ends_the_order_and_frees_its_money(desk: Desk) -> None:
+    """F12."""
+    desk.exchange.fail_next("place", refuse(-2010, "Account has insufficient balance for requested action."))
+    await desk.intend()
+    order = await desk.submit()
+
+    assert (order.status, order.reject_code, order.reserved) == (S.REJECTED, "-2010", D(0))
+
+
+async def test_a_duplicate_client_id_is_asked_about_and_never_taken_for_a_refusal(desk: Desk) -> None:
+    """F11."""
+    desk.exchange.fail_next("place", refuse(-2010, "Duplicate order sent."))
+    await desk.intend()
+    order = await desk.submit()
+
+    assert order.status is S.SUBMITTED
+    assert order.outcome_unknown_since_ms is not None
+
+
+async def test_an_order_that_never_left_the_machine_is_rejected_as_not_sent(desk: Desk) -> None:
+    desk.exchange.fail_next("place", not_sent())
+    await desk.intend()
+
+    assert (await desk.submit()).reject_code == "NOT_SENT"
+
+
+async def test_a_refused_key_freezes_the_account(desk: Desk) -> None:
+    """F17."""
+    desk.exchange.fail_next("place", refuse(-2015, "Invalid API-key, IP, or permissions for action."))
+    await desk.intend()
+    await desk.submit()
+
+    assert "ACCOUNT_FROZEN" in desk.incidents()
+    assert (await desk.order()).status is S.REJECTED
+
+
+async def test_a_stale_intent_is_never_sent(desk: Desk) -> None:
+    """F01: its deadline has passed while nobody could send it."""
+    await desk.intend()
+    desk.pass_time(31_000)
+
+    assert (await desk.submit()).reject_code == "STALE_INTENT"
+    assert desk.sent() == 0
+
+
+async def test_nothing_is_sent_while_sending_is_not_allowed(desk: Desk) -> None:
+    await desk.intend()
+
+    assert await desk.submitter.claim(may_send=False) is None
+    assert (await desk.order()).status is S.NEW
+
+
+async def test_a_cancel_that_comes_too_late_finds_the_fill(desk: Desk) -> None:
+    """F20: -2011 means ask; it usually filled."""
+    await desk.intend(type=OrderType.LIMIT, price=D(99))
+    order = await desk.submit()
+    assert order.status is S.OPEN
+    desk.exchange.set_price("BTCUSDT", D(98))
+    async with desk.world.store.transaction() as tx:
+        order = await request_cancel(tx, order.id, source=EventSource.USER, clock=desk.world.clock)
+    order = await desk.submitter.cancel(order)
+
+    assert (order.status, order.filled) == (S.FILLED, D(1))
+    await assert_books_agree(desk)
+
+
+async def test_a_cancel_whose_answer_is_lost_is_settled_by_asking(desk: Desk) -> None:
+    await desk.intend(type=OrderType.LIMIT, price=D(99))
+    order = await desk.submit()
+    async with desk.world.store.transaction() as tx:
+        order = await request_cancel(tx, order.id, source=EventSource.USER, clock=desk.world.clock)
+    desk.exchange.fail_next("cancel", answer_lost())
+
+    assert (await desk.submitter.cancel(order)).status is S.CANCELED
+    await assert_books_agree(desk)
+
+
+async def test_a_partial_fill_then_cancel_keeps_what_was_bought_less_the_fee(desk: Desk) -> None:
+    """F19."""
+    await desk.intend(type=OrderType.LIMIT, price=D(99))
+    await desk.submit()
+    desk.exchange.set_price("BTCUSDT", D(99), available=D("0.4"))
+    await desk.reconcile()
+    async with desk.world.store.transaction() as tx:
+        order = await request_cancel(tx, 1, source=EventSource.USER, clock=desk.world.clock)
+    order = await desk.submitter.cancel(order)
+
+    assert (order.status, order.filled) == (S.CANCELED, D("0.4"))
+    async with desk.world.store.transaction() as tx:
+        assert await tx.run_position(1, 0, "BTCUSDT") == D("0.3996")
+    await assert_books_agree(desk)
+
+
+async def test_an_order_visible_late_is_not_given_up(desk: Desk) -> None:
+    """F06: not visible is "not yet" before the bound."""
+    desk.exchange.fail_next("place", visible_after(25_000))
+    await desk.intend(type=OrderType.LIMIT, price=D(99))
+    order = await desk.submit()
+
+    assert order.status is S.OPEN
+
+
+async def test_reconciliation_repairs_what_happened_while_nobody_listened(desk: Desk) -> None:
+    """F43: filled and cancelled meanwhile; equal after one pass."""
+    await desk.intend(type=OrderType.LIMIT, price=D(99))
+    await desk.submit()
+    await desk.intend("b", type=OrderType.LIMIT, price=D(50))
+    second = await desk.submit()
+    desk.exchange.set_price("BTCUSDT", D(98))
+    desk.exchange.cancel_by_exchange(second.client_order_id)
+    result = await desk.reconcile("recovery")
+
+    assert (result.checked, result.repaired) == (2, 2)
+    assert [(await desk.order(n)).status for n in (1, 2)] == [S.FILLED, S.EXPIRED]
+    await assert_books_agree(desk)
+
+
+async def test_a_pass_without_contact_concludes_nothing(desk: Desk) -> None:
+    """F44, F53."""
+    await desk.intend(type=OrderType.LIMIT, price=D(99))
+    await desk.submit()
+    desk.exchange.fail_next("list", unknown_5xx())
+    result = await desk.reconcile()
+
+    assert result.error
+    assert not result.agrees
+    assert (await desk.order()).status is S.OPEN
+
+
+async def test_money_that_came_from_outside_is_shown_and_not_corrected_in_silence(desk: Desk) -> None:
+    """F49."""
+    desk.exchange.deposit("USDT", D(5))
+    result = await desk.reconcile()
+
+    assert result.differences == [
+        {"what": "balance", "asset": "USDT", "ours": "1000", "exchange": "1005", "repaired": False}
+    ]
