@@ -129,9 +129,7 @@ async def test_signing_out_ends_the_session_at_once(client: httpx.AsyncClient, a
     assert (await client.get("/api/v1/me", headers={"Cookie": f"plumbline={old}"})).status_code == 401
 
 
-@pytest.mark.parametrize(
-    ("passed_s", "status"), [(11.9 * 3600, 200), (12.1 * 3600, 401), (13 * 24 * 3600, 401)]
-)
+@pytest.mark.parametrize(("passed_s", "status"), [(11.9 * 3600, 200), (12.1 * 3600, 401), (13 * 24 * 3600, 401)])
 async def test_an_idle_session_ends_after_twelve_hours(
     client: httpx.AsyncClient, alice: Person, services: AppServices, clock: StillClock, passed_s: float, status: int
 ) -> None:
@@ -201,9 +199,7 @@ async def test_our_own_page_may_write_with_the_cookie(
 
 
 async def test_a_program_gets_tokens_and_refreshes_them_once(client: httpx.AsyncClient, alice: Person) -> None:
-    first = (
-        await client.post("/api/v1/auth/token", json={"email": "alice@example.com", "password": PASSWORD})
-    ).json()
+    first = (await client.post("/api/v1/auth/token", json={"email": "alice@example.com", "password": PASSWORD})).json()
     second = await client.post("/api/v1/auth/refresh", json={"refresh_token": first["refresh_token"]})
     me = await client.get("/api/v1/me", headers={"Authorization": f"Bearer {second.json()['access_token']}"})
 
@@ -214,9 +210,9 @@ async def test_a_program_gets_tokens_and_refreshes_them_once(client: httpx.Async
 async def test_a_refresh_token_used_twice_ends_everything_made_from_it(
     client: httpx.AsyncClient, alice: Person
 ) -> None:
-    first = (
-        await client.post("/api/v1/auth/token", json={"email": "alice@example.com", "password": PASSWORD})
-    ).json()["refresh_token"]
+    first = (await client.post("/api/v1/auth/token", json={"email": "alice@example.com", "password": PASSWORD})).json()[
+        "refresh_token"
+    ]
     second = (await client.post("/api/v1/auth/refresh", json={"refresh_token": first})).json()["refresh_token"]
     stolen = await client.post("/api/v1/auth/refresh", json={"refresh_token": first})
     owner = await client.post("/api/v1/auth/refresh", json={"refresh_token": second})
@@ -225,9 +221,9 @@ async def test_a_refresh_token_used_twice_ends_everything_made_from_it(
 
 
 async def test_of_two_refreshes_at_once_one_wins(client: httpx.AsyncClient, alice: Person) -> None:
-    token = (
-        await client.post("/api/v1/auth/token", json={"email": "alice@example.com", "password": PASSWORD})
-    ).json()["refresh_token"]
+    token = (await client.post("/api/v1/auth/token", json={"email": "alice@example.com", "password": PASSWORD})).json()[
+        "refresh_token"
+    ]
     answers = await asyncio.gather(
         *(client.post("/api/v1/auth/refresh", json={"refresh_token": token}) for _ in range(4))
     )
