@@ -45,8 +45,7 @@ GRANT SELECT ON execution.worker_lease, execution.reconciliation_passes, executi
     execution.job_runs, execution.paper_markets TO web;
 GRANT UPDATE (closed_at) ON execution.incidents TO web;
 GRANT INSERT ON execution.notices TO web;
-GRANT SELECT ON execution.paper_market_requests TO web;
-GRANT INSERT (user_id, symbol, source, dataset_id, options) ON execution.paper_market_requests TO web;
+GRANT SELECT, INSERT ON execution.paper_market_requests TO web;
 GRANT SELECT ON ALL TABLES IN SCHEMA portfolio TO web;
 
 -- Imported candles.
