@@ -1,0 +1,245 @@
+"""Answers when something is wrong: in words, in one shape, never a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from gateway_kit import Person, Sessions, StillClock, limit_order
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from app.database.engine import make_engine, session_factory
+from app.domain.clock import to_datetime
+from app.gateway.app import create_api
+from app.gateway.limits import Limits, TokenBuckets
+from app.services.container import AppServices, get_services
+
+
+async def test_health_is_200_only_while_the_execution_service_is_healthy(
+    client: httpx.AsyncClient, healthy: None, migrator_sessions: Sessions, clock: StillClock
+) -> None:
+    fine = await client.get("/health")
+    clock.advance(60)
+    stale = await client.get("/health")
+    async with migrator_sessions.begin() as session:
+        await session.execute(
+            text("UPDATE execution.worker_lease SET state = 'RECOVERING', state_reason = 'asking', renewed_at = :now"),
+            {"now": to_datetime(clock.now_ms())},
+        )
+    recovering = await client.get("/health")
+
+    assert (fine.status_code, fine.json()["status"], fine.json()["state"]) == (200, "ok", "HEALTHY")
+    assert (stale.status_code, stale.json()["state"]) == (503, "STALE")
+    assert "60 s" in stale.json()["reason"]
+    assert (recovering.status_code, recovering.json()["state"]) == (503, "RECOVERING")
+
+
+@pytest.fixture
+def cut_off(services: AppServices) -> AppServices:
+    """The same services with a database that is not there."""
+    engine = make_engine("postgresql://web:secret@127.0.0.1:1/nothing")
+    return replace(services, sessions=session_factory(engine))
+
+
+async def test_without_its_database_the_gateway_says_so_in_words(cut_off: AppServices) -> None:
+    transport = httpx.ASGITransport(app=create_api(lambda: cut_off))
+    async with httpx.AsyncClient(transport=transport, base_url=cut_off.settings.public_url) as client:
+        health = await client.get("/health")
+        orders = await client.get("/api/v1/orders", headers={"Cookie": "plumbline=abc"})
+        form = {"email": "a@example.com", "password": "x"}
+        login = await client.post("/api/v1/auth/login", data=form, headers={"Origin": cut_off.settings.public_url})
+
+    assert (health.status_code, health.json()["state"]) == (503, "DATABASE_DOWN")
+    assert (orders.status_code, orders.json()["error"]["code"]) == (503, "unavailable")
+    assert "database" in orders.json()["error"]["message"]
+    assert "secret" not in orders.text
+    assert login.headers["location"] == "/login?error=unavailable"
+
+
+async def test_before_the_process_is_up_the_gateway_says_that_it_is_starting() -> None:
+    transport = httpx.ASGITransport(app=create_api(get_services))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        health = await client.get("/health")
+        orders = await client.get("/api/v1/orders")
+
+    assert (health.status_code, health.json()["state"]) == (503, "STARTING")
+    assert orders.status_code == 503
+
+
+async def test_every_answer_carries_the_request_id_and_so_does_the_error(client: httpx.AsyncClient) -> None:
+    given_id = await client.get("/api/v1/orders", headers={"X-Request-Id": "abc-1"})
+    made = await client.get("/api/v1/orders", headers={"X-Request-Id": "no good\x01" + "x" * 100})
+
+    assert given_id.headers["x-request-id"] == given_id.json()["error"]["request_id"] == "abc-1"
+    assert made.headers["x-request-id"] == made.json()["error"]["request_id"]
+    assert len(made.headers["x-request-id"]) == 16
+    assert made.headers["cache-control"] == "no-store"
+
+
+async def test_unknown_paths_and_methods_are_answered_in_our_shape(client: httpx.AsyncClient) -> None:
+    unknown = await client.get("/api/v2/orders")
+    wrong = await client.put("/api/v1/orders/1")
+
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "not_found")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "DELETE, GET")
+
+
+async def test_an_unexpected_error_is_a_500_without_its_text(client: httpx.AsyncClient, api: FastAPI) -> None:
+    async def broken() -> None:
+        raise RuntimeError("the secret of the house")
+
+    api.router.routes.insert(0, _route("/api/v1/broken", broken))
+    answer = await client.get("/api/v1/broken")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+
+
+def _route(path: str, endpoint: Any) -> Any:
+    from fastapi.routing import APIRoute
+
+    return APIRoute(path, endpoint)
+
+
+async def test_a_body_above_one_megabyte_is_refused(alice: Person) -> None:
+    answer = await alice.write("/api/v1/orders", {"symbol": "x" * 1_100_000})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "words"),
+    [
+        (b"{", "", "not valid JSON"),
+        (b"[]", "", "object"),
+        (b"{}", "account_id", "is missing"),
+        (json.dumps(limit_order(1, sides="BUY")).encode(), "sides", "not known"),
+        (json.dumps(limit_order(1, side="BOUGHT")).encode(), "side", "BUY"),
+        (json.dumps(limit_order(2**63)).encode(), "account_id", "less than"),
+        (json.dumps(limit_order(1, quantity="1e999999999")).encode(), "quantity", "too large"),
+        (json.dumps(limit_order(1, quantity="NaN")).encode(), "quantity", "finite"),
+        (json.dumps(limit_order(1, quantity=float("nan"))).encode(), "", "finite"),
+        (json.dumps(limit_order(1, symbol="BTC\x00")).encode(), "", "cannot be stored"),
+        (b'{"symbol": "\\ud800"}', "", "cannot be stored"),
+        (b"[" * 100_000, "", ""),
+    ],
+)
+async def test_a_typo_is_explained(alice: Person, body: bytes, field: str, words: str) -> None:
+    headers = {**alice.headers, "Idempotency-Key": "k", "Content-Type": "application/json"}
+    answer = await alice.client.post("/api/v1/orders", content=body, headers=headers)
+
+    error = answer.json()["error"]
+    assert 400 <= answer.status_code < 500
+    assert error["field"] == field
+    assert words in error["message"]
+
+
+async def test_who_calls_too_often_is_told_when_to_come_again(services: AppServices, alice: Person) -> None:
+    now_s = 0.0
+    limits = Limits(by_user=TokenBuckets(per_s=0.5, burst=3, now_s=lambda: now_s))
+    transport = httpx.ASGITransport(app=create_api(lambda: services, limits=limits))
+    async with httpx.AsyncClient(transport=transport, base_url=services.settings.public_url) as client:
+        fine = [await client.get("/api/v1/me", headers=alice.headers) for _ in range(3)]
+        refused = await client.get("/api/v1/me", headers=alice.headers)
+        now_s = 2.0
+        later = await client.get("/api/v1/me", headers=alice.headers)
+
+    assert [answer.status_code for answer in fine] == [200] * 3
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
+    assert refused.json()["error"]["code"] == "rate_limited"
+    assert later.status_code == 200
+
+
+async def test_an_address_that_floods_is_braked_before_anything_is_looked_up(services: AppServices) -> None:
+    limits = Limits(by_ip=TokenBuckets(per_s=1, burst=2, now_s=lambda: 0.0))
+    transport = httpx.ASGITransport(app=create_api(lambda: services, limits=limits))
+    async with httpx.AsyncClient(transport=transport, base_url=services.settings.public_url) as client:
+        answers = [await client.get("/api/v1/me") for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert answers[2].headers["x-request-id"]
+
+
+def test_the_memory_of_the_brake_is_bounded() -> None:
+    now_s = 0.0
+    buckets = TokenBuckets(per_s=1, burst=2, now_s=lambda: now_s)
+    for number in range(30_000):
+        now_s = number / 100
+        buckets.take(f"192.0.2.{number}")
+
+    assert len(buckets._left) <= 10_000
+
+
+_TEXT = st.text(max_size=12) | st.sampled_from(["BTCUSDT", "BUY", "LIMIT", "0.001", "50000", "-1", "1e400", "\x00"])
+_SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | _TEXT
+_VALUE = st.recursive(_SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3))
+_FIELDS = [*limit_order(1), "quote_quantity", "stop_price", "time_in_force", "label", "balances", "scope", "reason"]
+_WRITES = [
+    ("POST", "/api/v1/orders", lambda: limit_order(1)),
+    ("POST", "/api/v1/accounts", lambda: {"label": "x", "balances": {"USDT": "1"}}),
+    ("POST", "/api/v1/kill-switches", lambda: {"scope": "account", "scope_id": 1, "reason": "testing"}),
+    ("POST", "/api/v1/kill-switches/release", lambda: {"scope": "account", "scope_id": 1, "reason": "testing"}),
+    ("POST", "/api/v1/auth/refresh", lambda: {"refresh_token": "x"}),
+    ("DELETE", "/api/v1/orders/1", dict),
+]
+
+
+async def test_no_body_whatever_makes_a_500(alice: Person, account: int) -> None:
+    """Hypothesis writes bodies, good ones with a few fields changed and pure nonsense; each is answered in our shape."""
+    loop = asyncio.get_running_loop()
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(
+        st.sampled_from(_WRITES),
+        st.dictionaries(st.sampled_from(_FIELDS), _VALUE, max_size=3) | _VALUE,
+        st.text(alphabet="abc \x7fé", max_size=4),
+    )
+    def every_body(write: tuple[str, str, Any], change: Any, key: str) -> None:
+        method, path, good = write
+        body = {**good(), **change} if isinstance(change, dict) else change
+        content = json.dumps(body, ensure_ascii=True).encode()
+        headers = {**alice.headers, "Content-Type": "application/json", "Idempotency-Key": key.encode("latin-1")}
+        call = alice.client.request(method, path, content=content, headers=headers)
+        answer = asyncio.run_coroutine_threadsafe(call, loop).result(30)
+
+        assert answer.status_code < 500, (method, path, content, answer.text)
+        if answer.status_code >= 400:
+            assert set(answer.json()["error"]) >= {"code", "message", "field", "request_id"}
+
+    await asyncio.to_thread(every_body)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/orders?limit=0",
+        "/api/v1/orders?before_id=99999999999999999999",
+        "/api/v1/orders?symbol=%00",
+        "/api/v1/orders/abc",
+        "/api/v1/orders/99999999999999999999",
+        "/api/v1/fills?before=yesterday",
+        "/api/v1/fills?before=-1e30",
+        "/api/v1/candles?venue=%00&symbol=BTCUSDT&timeframe=1h",
+        "/api/v1/candles?venue=a&symbol=BTCUSDT&timeframe=7h",
+        "/api/v1/candles?venue=a&symbol=BTCUSDT&timeframe=1h&end=99999999999999999999",
+        "/api/v1/candles",
+    ],
+)
+async def test_a_bad_query_is_explained(alice: Person, path: str) -> None:
+    answer = await alice.get(path)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_input")
+    assert answer.json()["error"]["field"]
+
+
+async def test_the_schema_is_for_those_who_are_signed_in(client: httpx.AsyncClient, alice: Person) -> None:
+    assert (await client.get("/openapi.json")).status_code == 401
+    assert "/api/v1/orders" in (await alice.get("/openapi.json")).json()["paths"]
