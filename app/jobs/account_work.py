@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Protocol
@@ -12,7 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.database.notifications import notify
+from app.database.hints import tell_browsers
 from app.domain.errors import PlumblineError
 from app.domain.orders import EventSource
 from app.jobs.guard import forever
@@ -21,7 +20,6 @@ from app.models.execution import Account, AccountState, Credential
 from app.services.exchange.protocol import OrderUpdate, StreamDown, StreamUp, TradingSession
 from app.services.exchange.vault_private import Ed25519Key, Vault
 from app.services.execution.reconcile import Reconciler
-from app.services.execution.store_postgres import UI_CHANNEL
 from app.services.execution.submit import ForeignOrder, Submitter
 from app.services.portfolio.projection import book_adjustment
 
@@ -64,10 +62,11 @@ class AccountWork:
             rows = (await session.execute(joined.where(active))).all()
         opened = []
         for account, credential in rows:
-            if account.id not in self.trading:
-                key = self._vault.open(credential.private_key_box, account_id=account.id)
-                self.trading[account.id] = self._open_session(credential.api_key, key)
-                opened.append(account.id)
+            account_id = account.id or 0
+            if account_id not in self.trading:
+                key = self._vault.open(credential.private_key_box, account_id=account_id)
+                self.trading[account_id] = self._open_session(credential.api_key, key)
+                opened.append(account_id)
         for gone in self.trading.keys() - {account.id for account, _ in rows}:
             consumer = self._consumers.pop(gone, None)
             if consumer is not None:
@@ -181,5 +180,4 @@ class _Consumer:
 
 
 async def _tell(session: AsyncSession, account: Account) -> None:
-    payload = {"user_id": account.user_id, "kind": "account", "id": account.id}
-    await notify(session, UI_CHANNEL, json.dumps(payload))
+    await tell_browsers(session, "account", account.id, user_id=account.user_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.database.notifications import notify
+from app.database.hints import tell_browsers
 from app.domain.clock import Clock, to_datetime
 from app.domain.errors import PlumblineError
 from app.logs import get_logger
@@ -21,7 +20,6 @@ from app.models.analytics import Candle, Dataset
 from app.models.execution import AccountKind, PaperMarket, PaperMarketRequest, SymbolRow
 from app.services.exchange.protocol import KlineEvent, MarketData, StreamDown, StreamUp
 from app.services.execution.rows import rules_document
-from app.services.execution.store_postgres import UI_CHANNEL
 from app.services.market.candles import read_candles, store_candles
 from app.services.market.prices import store_prices
 from app.services.strategy import timeframe_ms
@@ -92,7 +90,7 @@ class MarketWork:
         prices = await self._market.prices()
         async with self._sessions.begin() as session:
             await store_prices(session, kind=KIND, prices=prices, now=to_datetime(self._clock.now_ms()))
-            await _tell(session, "price", "all")
+            await tell_browsers(session, "price", user_id=None)
 
     # --- the paper market ------------------------------------------------------------------------------
 
@@ -109,7 +107,7 @@ class MarketWork:
                 if self._venues.get(symbol) != venue:
                     self._venues[symbol] = venue
                     self.changed.set()
-                    await _tell(session, "market", symbol)
+                    await tell_browsers(session, "market", symbol, user_id=None)
 
     async def apply_paper_requests(self) -> None:
         """Carry out what users asked the paper market to show, oldest first."""
@@ -125,7 +123,7 @@ class MarketWork:
                 values = {"state": state, "message": message, "applied_at": func.now()}
                 mine = update(PaperMarketRequest).where(col(PaperMarketRequest.id) == request.id)
                 await session.execute(mine.values(values))
-                await _tell(session, "market", request.symbol)
+                await tell_browsers(session, "market", request.symbol, user_id=None)
 
     async def _apply(self, request: PaperMarketRequest) -> tuple[str, str]:
         body: dict[str, Any] = {"source": request.source, **(request.options or {})}
@@ -190,7 +188,7 @@ class MarketWork:
         async with self._sessions.begin() as session:
             first = candles[0]
             await store_candles(session, venue=venue, symbol=first.symbol, timeframe=first.timeframe, rows=candles)
-            await _tell(session, "market", first.symbol)
+            await tell_browsers(session, "market", first.symbol, user_id=None)
 
     async def follow(self) -> None:
         """Store candles as they close, until the set of wanted candles changes."""
@@ -229,7 +227,3 @@ def _number(value: Any) -> str:
     """A candle's float as plain decimal text; repr gives back the digits the file had."""
     text = repr(float(value))
     return format(float(value), ".8f") if "e" in text else text
-
-
-async def _tell(session: AsyncSession, kind: str, what: str) -> None:
-    await notify(session, UI_CHANNEL, json.dumps({"user_id": None, "kind": kind, "id": what}))

@@ -7,7 +7,6 @@ rows say. A decision row per candle makes a repeated tick harmless: one intent p
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.database.notifications import notify
+from app.database.hints import Kind, tell_browsers
 from app.domain.clock import Clock, Ids, to_datetime
 from app.domain.errors import PlumblineError
 from app.domain.money import plain
@@ -31,7 +30,7 @@ from app.models.strategy import Decision, Run, RunState, StopMode, StrategyVersi
 from app.services.execution.intents import OrderDraft, Owner, commit_intent
 from app.services.execution.plans import stop_price as resting_stop_price
 from app.services.execution.store import PlanRecord
-from app.services.execution.store_postgres import UI_CHANNEL, PostgresStore, PostgresTransaction
+from app.services.execution.store_postgres import PostgresStore, PostgresTransaction
 from app.services.market.candles import read_candles
 from app.services.portfolio.views import portfolio_of
 from app.services.strategy import (
@@ -361,8 +360,8 @@ async def _set(session: AsyncSession, run: Run, *, state: RunState, stop_mode: S
     await _tell(session, run, "run")
 
 
-async def _tell(session: AsyncSession, run: Run, kind: str) -> None:
-    await notify(session, UI_CHANNEL, json.dumps({"user_id": run.user_id, "kind": kind, "id": run.id}))
+async def _tell(session: AsyncSession, run: Run, kind: Kind) -> None:
+    await tell_browsers(session, kind, run.id, user_id=run.user_id)
 
 
 async def stop_runs_after_recovery(store: PostgresStore, *, now_ms: int, reason: str) -> Sequence[int]:

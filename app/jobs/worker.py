@@ -21,7 +21,8 @@ from sqlmodel import col
 
 from app.config import Settings
 from app.database.engine import make_engine, session_factory
-from app.database.notifications import RESYNC, Listener, notify
+from app.database.hints import WORK_CHANNEL, tell_browsers
+from app.database.notifications import RESYNC, Listener
 from app.domain.clock import to_datetime
 from app.jobs.account_work import AccountWork
 from app.jobs.guard import TRANSIENT, JobBoard, forever
@@ -39,7 +40,7 @@ from app.services.exchange.weight import WeightBudget
 from app.services.execution.health import CLOCK_BLOCK_MS, CLOCK_WARN_MS
 from app.services.execution.lease import Lease, LeaseLost
 from app.services.execution.reconcile import Reconciler
-from app.services.execution.store_postgres import UI_CHANNEL, WORK_CHANNEL, PostgresStore
+from app.services.execution.store_postgres import PostgresStore
 from app.services.execution.submit import SubmitSettings, Submitter
 from app.services.portfolio.snapshots import take_snapshots
 from app.services.runtime import RandomIds, SystemClock
@@ -258,7 +259,7 @@ class Worker:
     async def _notice(self, kind: str, message: str) -> None:
         async with self._sessions.begin() as session:
             await session.execute(insert(Notice).values(kind=kind, message=message, details={}))
-            await notify(session, UI_CHANNEL, '{"user_id": null, "kind": "notice"}')
+            await tell_browsers(session, "notice", user_id=None)
 
     # --- loops and jobs --------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database.notifications import notify
+from app.database.hints import UI_CHANNEL, WORK_CHANNEL, wake_worker
 from app.domain.clock import Clock, Ids
 from app.domain.errors import Unavailable
 from app.domain.orders import EventSource, Order
@@ -22,7 +22,7 @@ from app.services.execution.kill_switch import (
     kill_switches,
     release_kill_switch,
 )
-from app.services.execution.store_postgres import UI_CHANNEL, WORK_CHANNEL, PostgresTransaction
+from app.services.execution.store_postgres import PostgresTransaction
 from app.services.execution.views import (
     BookedFill,
     IncidentView,
@@ -100,4 +100,4 @@ async def cancel_order(session: AsyncSession, *, user_id: int, order_id: int, cl
 
 async def request_reconciliation(session: AsyncSession) -> None:
     """Ask the worker for a reconciliation of all accounts now."""
-    await notify(session, WORK_CHANNEL, "reconcile")
+    await wake_worker(session, "reconcile")

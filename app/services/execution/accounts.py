@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +12,10 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.database.notifications import notify
+from app.database.hints import tell_browsers, wake_worker
 from app.domain.errors import Conflict, InvalidInput, NotFound
 from app.domain.money import plain
 from app.models.execution import Account, AccountKind, Credential
-from app.services.execution.store_postgres import UI_CHANNEL, WORK_CHANNEL
 
 MOST_ACCOUNTS = 20
 MOST_OPENING = Decimal(10) ** 9
@@ -89,8 +87,8 @@ async def request_paper_account(
         "opening_balances": {asset: plain(amount) for asset, amount in balances.items()},
     }
     account_id = (await session.execute(insert(Account).values(values).returning(col(Account.id)))).scalar_one()
-    await notify(session, WORK_CHANNEL, "accounts")
-    await notify(session, UI_CHANNEL, json.dumps({"user_id": user_id, "kind": "account", "id": account_id}))
+    await wake_worker(session, "accounts")
+    await tell_browsers(session, "account", account_id, user_id=user_id)
     return await get_account(session, user_id=user_id, account_id=int(account_id or 0))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,10 +10,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.database.notifications import notify
+from app.database.hints import tell_browsers, wake_worker
 from app.domain.errors import Conflict, InvalidInput
 from app.models.execution import KillSwitch
-from app.services.execution.store_postgres import UI_CHANNEL, WORK_CHANNEL
 
 SCOPES = ("global", "account", "run")
 
@@ -89,5 +87,5 @@ def _check(scope: str, scope_id: int, reason: str) -> None:
 
 
 async def _tell(session: AsyncSession) -> None:
-    await notify(session, WORK_CHANNEL, "kill")
-    await notify(session, UI_CHANNEL, json.dumps({"user_id": None, "kind": "kill"}))
+    await wake_worker(session, "kill")
+    await tell_browsers(session, "kill", user_id=None)

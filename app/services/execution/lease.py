@@ -6,16 +6,13 @@ paused and has been replaced can do no harm when it wakes.
 
 from __future__ import annotations
 
-import json
-
 from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.database.notifications import notify
+from app.database.hints import tell_browsers
 from app.models.execution import ServiceState, WorkerLease
-from app.services.execution.store_postgres import UI_CHANNEL
 
 
 class LeaseLost(Exception):
@@ -94,4 +91,4 @@ class Lease:
                 await self._tell(session)
 
     async def _tell(self, session: AsyncSession) -> None:
-        await notify(session, UI_CHANNEL, json.dumps({"user_id": None, "kind": "service"}))
+        await tell_browsers(session, "service", user_id=None)

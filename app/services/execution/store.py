@@ -18,6 +18,7 @@ from app.services.risk.checks import Limits
 if TYPE_CHECKING:
     from app.services.execution.reconcile import PassResult
 
+from app.database.hints import Work
 from app.domain.orders import Order, OrderStatus
 from app.domain.symbols import SymbolRules
 from app.services.execution.bookkeeping import Step
@@ -178,7 +179,7 @@ class Transaction(Protocol):
         """Keep a reconciliation's result; when the books agree, say since when."""
         ...
 
-    async def wake(self, what: str) -> None:
+    async def wake(self, what: Work) -> None:
         """Hint to the worker, delivered at commit."""
         ...
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
+from app.database.hints import Work
 from app.domain.errors import require
 from app.domain.money import ZERO
 from app.domain.orders import FINAL, IN_FLIGHT, EventKind, Fill, Order, OrderStatus, Side, check_edge
@@ -231,7 +232,7 @@ class MemoryTransaction:
     async def record_pass(self, result: PassResult) -> None:
         self.books.passes = (*self.books.passes, result)
 
-    async def wake(self, what: str) -> None:
+    async def wake(self, what: Work) -> None:
         self.woken.append(what)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.database.notifications import notify
+from app.database.hints import Kind, Work, tell_browsers, wake_worker
 from app.domain.clock import to_datetime
 from app.domain.money import ZERO
 from app.domain.orders import FINAL, IN_FLIGHT, EventKind, Fill, Order, OrderStatus, Side
@@ -50,8 +49,6 @@ from app.services.execution.store import AccountFacts, PlanRecord, TradingFacts
 from app.services.portfolio.projection import book_fill
 from app.services.risk.limits import limits_of
 
-WORK_CHANNEL = "plumbline_work"
-UI_CHANNEL = "plumbline_ui"
 _UNFINISHED = [s.value for s in OrderStatus if s not in FINAL]
 
 
@@ -290,7 +287,7 @@ class PostgresTransaction:
                 "details": {},
             }
             await self.session.execute(insert(Incident).values(values))
-            await notify(self.session, UI_CHANNEL, json.dumps({"user_id": None, "kind": "service"}))
+            await tell_browsers(self.session, "service", user_id=None)
 
     async def plans_open(self, account_id: int | None = None) -> Sequence[PlanRecord]:
         statement = select(Plan).where(col(Plan.state) != PlanState.CLOSED.value).order_by(col(Plan.id))
@@ -314,8 +311,7 @@ class PostgresTransaction:
         if plan.state == PlanState.CLOSED.value:
             values["closed_at"] = func.now()
         await self.session.execute(update(Plan).where(col(Plan.id) == plan.id).values(values))
-        user_id = await self._user(plan.account_id)
-        await notify(self.session, UI_CHANNEL, json.dumps({"user_id": user_id, "kind": "run", "id": plan.run_id}))
+        await tell_browsers(self.session, "run", plan.run_id, user_id=await self._user(plan.account_id))
 
     async def plan_orders(self, plan_id: int) -> Sequence[Order]:
         statement = (
@@ -372,11 +368,11 @@ class PostgresTransaction:
         if result.agrees:
             agree = update(Account).where(col(Account.id) == result.account_id).values(books_agree_at=finished_at)
             await self.session.execute(agree)
-        payload = {"user_id": await self._user(result.account_id), "kind": "account", "id": result.account_id}
-        await notify(self.session, UI_CHANNEL, json.dumps(payload))
+        user_id = await self._user(result.account_id)
+        await tell_browsers(self.session, "account", result.account_id, user_id=user_id)
 
-    async def wake(self, what: str) -> None:
-        await notify(self.session, WORK_CHANNEL, what)
+    async def wake(self, what: Work) -> None:
+        await wake_worker(self.session, what)
 
     async def _user(self, account_id: int) -> int:
         if account_id not in self._users:
@@ -384,9 +380,8 @@ class PostgresTransaction:
             self._users[account_id] = account.user_id if account else 0
         return self._users[account_id]
 
-    async def _tell(self, order: Order, kind: str, object_id: int) -> None:
-        payload = {"user_id": await self._user(order.account_id), "kind": kind, "id": object_id}
-        await notify(self.session, UI_CHANNEL, json.dumps(payload))
+    async def _tell(self, order: Order, kind: Kind, object_id: int) -> None:
+        await tell_browsers(self.session, kind, object_id, user_id=await self._user(order.account_id))
 
 
 class PostgresStore:
