@@ -198,8 +198,6 @@ class Candles:
         self._partial: dict[str, Candle | None] = dict.fromkeys(INTERVALS_MS)
         self.second: Candle | None = None  # the forming one
         self.closed["1s"] = history.seconds
-        if len(history.seconds) > KEPT_SECONDS:
-            self.closed["1s"].forget_oldest(len(history.seconds) - KEPT_SECONDS)
         for name, length in list(INTERVALS_MS.items())[1:]:
             columns = history.minutes.folded(length)
             self._join(columns, history.seconds.folded(length))
@@ -208,6 +206,7 @@ class Candles:
                 last = columns.at(-1)
                 self._partial[name] = last
                 columns.forget_last()
+        self._trim()
 
     def _join(self, earlier: Columns, later: Columns) -> None:
         """Append `later`; where its first candle shares the interval of the last earlier one they become one."""
@@ -242,8 +241,7 @@ class Candles:
         closed = [("1s", second)]
         columns = self.closed["1s"]
         columns.append(second)
-        if len(columns) > KEPT_SECONDS + 20_000:
-            columns.forget_oldest(len(columns) - KEPT_SECONDS)
+        self._trim()
         end_ms = second.open_ms + SECOND_MS
         for name, length in list(INTERVALS_MS.items())[1:]:
             closed += self._expire(name, length, second.open_ms)
@@ -254,6 +252,12 @@ class Candles:
                 partial.absorb(second)
             closed += self._expire(name, length, end_ms)
         return closed
+
+    def _trim(self) -> None:
+        """Forget seconds beyond those kept, many at a time."""
+        columns = self.closed["1s"]
+        if len(columns) > KEPT_SECONDS + 20_000:
+            columns.forget_oldest(len(columns) - KEPT_SECONDS)
 
     def close_passed(self, now_ms: int) -> list[tuple[str, Candle]]:
         """Close the candles whose time is over although no further second came (a halted market)."""
