@@ -68,9 +68,11 @@ def web() -> None:
 @cli.command(rich_help_panel=_RUN)
 def worker() -> None:
     """Run only the worker: order execution, strategies and scheduled jobs."""
+    from app.database.urls import database_url
     from app.jobs.worker import run
 
-    run(_process("worker"))
+    settings = _process("worker")
+    run(settings.model_copy(update={"database_url_worker": database_url(settings, "worker")}))
 
 
 @cli.command(rich_help_panel=_RUN)

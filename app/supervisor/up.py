@@ -28,6 +28,8 @@ from app.supervisor.data_dir import embedded_postgres, locked, make_data_dir
 
 #: After this long without a healthy answer we say what is wrong, and go on waiting.
 PATIENCE_S = 30.0
+#: The worker first waits for the answers to orders that are on the wire; without any it stops at once.
+STOP_WITHIN_S: dict[str, float] = {"web": 4.0, "worker": 13.0, "paper": 2.0}
 
 
 def up(settings: Settings, say: Say) -> None:
@@ -85,7 +87,7 @@ def programs(settings: Settings) -> list[Program]:
             name,
             [sys.executable, "-m", "app.cli", name],
             child_environment(name, shared | secrets, os.environ),
-            stop_within_s=2.0 if name == "paper" else 4.0,
+            stop_within_s=STOP_WITHIN_S[name],
         )
         for name, secrets in own.items()
     ]
@@ -134,7 +136,7 @@ async def _until_healthy(settings: Settings, say: Say) -> None:
             if not problem:
                 return
             if not told and time.monotonic() - started > PATIENCE_S:
-                say(f"Still waiting after {PATIENCE_S:g} s: {problem} (logs are in {settings.logs_dir})")
+                say(f"Not ready after {PATIENCE_S:g} s, and still waiting: {problem} (logs are in {settings.logs_dir})")
                 told = True
             await asyncio.sleep(0.1)
 
@@ -144,7 +146,12 @@ async def _problem(client: httpx.AsyncClient) -> str:
         response = await client.get("/health")
     except httpx.HTTPError as error:
         return f"the web process does not answer yet ({type(error).__name__})"
-    return "" if response.status_code == 200 else f"/health says {response.status_code} {response.text[:300]}"
+    if response.status_code == 200:
+        return ""
+    try:
+        return str(response.json()["reason"])
+    except (ValueError, KeyError, TypeError):
+        return f"/health answers {response.status_code}"
 
 
 async def _watch_postgres(server: EmbeddedPostgres, say: Say) -> None:

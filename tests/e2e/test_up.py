@@ -1,0 +1,100 @@
+"""`plumbline up` on a fresh folder: starts, heals, restarts, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Iterator
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.stack import READY, Stack, new_stack
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with new_stack() as stack:
+        yield stack
+
+
+def healthy(stack: Stack) -> bool:
+    try:
+        return httpx.get(f"{stack.url}/health", timeout=5, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def eventually_healthy(stack: Stack, within_s: float) -> None:
+    deadline = time.monotonic() + within_s
+    while not healthy(stack):
+        assert time.monotonic() < deadline, "\n".join(stack.lines)
+        time.sleep(0.1)
+
+
+def test_the_first_start_ends_with_an_address_and_a_link_for_the_first_admin(stack: Stack) -> None:
+    stack.start()
+
+    assert stack.setup_link().startswith(f"{stack.url}/setup")
+    assert healthy(stack)
+
+
+@pytest.mark.parametrize("name", ["web", "worker", "paper"])
+def test_a_child_that_was_killed_comes_back_and_we_are_told(stack: Stack, name: str) -> None:
+    victim = stack.child(name)
+    victim.kill()
+
+    stack.wait_for(re.compile(rf"{name} ended unexpectedly \(killed by SIGKILL\); starting it again"), within_s=10)
+    eventually_healthy(stack, within_s=60)
+    assert stack.child(name).pid != victim.pid
+
+
+def test_postgres_that_was_killed_comes_back(stack: Stack) -> None:
+    postgres = next(process for process in stack.descendants() if process.name() == "postgres")
+    postgres.kill()
+
+    stack.wait_for(re.compile("PostgreSQL ended unexpectedly; starting it again"), within_s=10)
+    eventually_healthy(stack, within_s=60)
+
+
+def test_a_second_start_on_the_same_folder_is_refused(stack: Stack) -> None:
+    second = Stack(stack.home)
+    second.launch()
+
+    second.wait_for(re.compile("Plumbline is already running on DATA_DIR"), within_s=30)
+    assert second.process is not None
+    assert second.process.wait(10) == 1
+
+
+def test_ctrl_c_stops_every_process_within_ten_seconds(stack: Stack) -> None:
+    before = stack.descendants()
+    started = time.monotonic()
+
+    assert stack.stop() == 0
+    assert time.monotonic() - started < 10
+    assert [process for process in before if process.is_running()] == []
+    assert "Stopped" in stack.lines
+
+
+def test_the_second_start_takes_less_than_ten_seconds(stack: Stack) -> None:
+    started = time.monotonic()
+    stack.start(within_s=30)
+
+    assert time.monotonic() - started < 10
+
+
+def test_nothing_outlives_a_supervisor_that_was_killed(stack: Stack) -> None:
+    before = stack.descendants()
+    assert stack.process is not None
+    stack.process.send_signal(signal.SIGKILL)
+    stack.process.wait()
+
+    _, alive = psutil.wait_procs(before, timeout=20)
+    assert alive == []
+
+
+def test_it_starts_again_after_that(stack: Stack) -> None:
+    stack.launch()
+    stack.wait_for(READY, within_s=30)
