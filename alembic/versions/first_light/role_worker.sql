@@ -10,7 +10,7 @@ GRANT EXECUTE ON FUNCTION auth.append_audit, auth.verify_audit TO worker;
 GRANT SELECT ON strategy.strategies, strategy.strategy_versions, strategy.runs TO worker;
 GRANT UPDATE (state, stop_mode, stop_reason, venue, warmup_from_ms, last_decided_ms, started_at, stopped_at)
     ON strategy.runs TO worker;
-GRANT SELECT, INSERT, UPDATE ON strategy.decisions TO worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON strategy.decisions TO worker;
 
 GRANT SELECT ON execution.accounts TO worker;
 GRANT UPDATE (state, state_reason, books_agree_at, stream_up) ON execution.accounts TO worker;
