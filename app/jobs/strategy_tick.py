@@ -111,8 +111,9 @@ class StrategyTicker:
         if len(candles) == 0:
             return
         if run.state == RunState.STARTING.value:
-            await self._start(run, venue, candles)
-            return
+            if not self._is_late(int(candles.close_time_ms[-1]), run.timeframe):
+                await self._start(run, venue, candles)
+            return  # else the newest candles are still being fetched
         new = [i for i, t in enumerate(candles.open_time_ms) if t > (run.last_decided_ms or 0)]
         if not new:
             return
@@ -155,6 +156,10 @@ class StrategyTicker:
             await tx.session.execute(update(Run).where(col(Run.id) == run.id).values(values))
             await _tell(tx.session, run, "run")
 
+    def _is_late(self, close_time_ms: int, timeframe: str) -> bool:
+        """Whether a candle that closed then is too old to act on: the next one should have closed by now."""
+        return self._clock.exchange_now_ms() > close_time_ms + timeframe_ms(timeframe) + LATE_GRACE_MS
+
     # --- one candle ------------------------------------------------------------------------------------
 
     async def _decide(
@@ -164,7 +169,7 @@ class StrategyTicker:
         entry, leave = int(evaluation.entry[index]), int(evaluation.exit[index])
         open_time_ms = int(candles.open_time_ms[index])
         close_time_ms = open_time_ms + timeframe_ms(strategy.timeframe)
-        late = self._clock.exchange_now_ms() > close_time_ms + timeframe_ms(strategy.timeframe) + LATE_GRACE_MS
+        late = self._is_late(close_time_ms, strategy.timeframe)
         async with self._store.transaction() as tx:
             session = tx.session
             decision: dict[str, Any] = {
