@@ -9,7 +9,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from app.database.engine import make_engine, session_factory
 from app.database.hints import WORK_CHANNEL, tell_browsers
 from app.database.notifications import RESYNC, Listener
 from app.domain.clock import to_datetime
+from app.jobs import holder
 from app.jobs.account_work import AccountWork
 from app.jobs.guard import TRANSIENT, JobBoard, forever
 from app.jobs.market_work import MarketWork
@@ -84,8 +84,7 @@ class Worker:
         engine = make_engine(settings.database_url_worker, application_name="plumbline-worker", pool_size=10)
         self._engine = engine
         self._sessions: async_sessionmaker[AsyncSession] = session_factory(engine)
-        self._holder = f"{socket.gethostname()}:{os.getpid()}"
-        self._lease = Lease(self._sessions, holder=self._holder, ttl_s=settings.lease_ttl_s)
+        self._lease = Lease(self._sessions, holder=holder.this_process(), ttl_s=settings.lease_ttl_s)
         self._board = JobBoard(self._sessions, self._clock.now_ms)
         self._tick_hint = asyncio.Event()
         self._reconcile_hint = asyncio.Event()
@@ -110,11 +109,13 @@ class Worker:
         told = False
         while not self._stopping.is_set():
             try:
-                if await self._lease.acquire():
+                found = await self._lease.holder_age_s()
+                gone = found[0] if found and holder.is_gone(found[0]) else ""
+                if await self._lease.acquire(known_dead=gone):
                     log.info("lease acquired", epoch=self._lease.epoch)
                     return True
-                if not told:
-                    log.info("waiting for the lease", held=str(await self._lease.holder_age_s()))
+                if not told and found:
+                    log.info("waiting for the lease", holder=found[0], renewed_s_ago=round(found[1], 1))
                     told = True
             except TRANSIENT as error:
                 log.warning("the database cannot be reached; trying again", error=str(error))

@@ -28,10 +28,19 @@ class Lease:
         self._ttl_s = ttl_s
         self.epoch = 0
 
-    async def acquire(self) -> bool:
-        """Take the lease if it is free or stale; True when it is ours. The service is then RECOVERING."""
+    async def acquire(self, *, known_dead: str = "") -> bool:
+        """Take the lease if it is free or stale; True when it is ours. The service is then RECOVERING.
+
+        `known_dead` names a holder that is known not to live any more: its lease need not run out first. Should
+        it live all the same, the new epoch fences it.
+        """
         stale = col(WorkerLease.renewed_at) < func.now() - text(f"interval '{self._ttl_s} seconds'")
-        free = or_(col(WorkerLease.renewed_at).is_(None), col(WorkerLease.state) == ServiceState.STOPPED.value, stale)
+        free = or_(
+            col(WorkerLease.renewed_at).is_(None),
+            col(WorkerLease.state) == ServiceState.STOPPED.value,
+            col(WorkerLease.holder) == known_dead,
+            stale,
+        )
         async with self._sessions.begin() as session:
             await session.execute(upsert(WorkerLease).values(id=1).on_conflict_do_nothing())
             statement = (
