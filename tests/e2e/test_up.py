@@ -7,11 +7,9 @@ import signal
 import time
 from collections.abc import Iterator
 
-import httpx
 import psutil
 import pytest
-
-from tests.e2e.stack import READY, Stack, new_stack
+from stack import READY, Stack, new_stack, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -20,25 +18,15 @@ def stack() -> Iterator[Stack]:
         yield stack
 
 
-def healthy(stack: Stack) -> bool:
-    try:
-        return httpx.get(f"{stack.url}/health", timeout=5, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
 def eventually_healthy(stack: Stack, within_s: float) -> None:
-    deadline = time.monotonic() + within_s
-    while not healthy(stack):
-        assert time.monotonic() < deadline, "\n".join(stack.lines)
-        time.sleep(0.1)
+    wait_for(stack.healthy, "healthy", within_s=within_s)
 
 
 def test_the_first_start_ends_with_an_address_and_a_link_for_the_first_admin(stack: Stack) -> None:
     stack.start()
 
     assert stack.setup_link().startswith(f"{stack.url}/setup")
-    assert healthy(stack)
+    assert stack.healthy()
 
 
 @pytest.mark.parametrize("name", ["web", "worker", "paper"])
@@ -72,7 +60,7 @@ def test_ctrl_c_stops_every_process_within_ten_seconds(stack: Stack) -> None:
     before = stack.descendants()
     started = time.monotonic()
 
-    assert stack.stop() == 0
+    assert stack.stop(signal.SIGINT) == 0
     assert time.monotonic() - started < 10
     assert [process for process in before if process.is_running()] == []
     assert "Stopped" in stack.lines
