@@ -77,6 +77,11 @@ def read_failure(status: int, body: str, retry_after_s: float | None = None) -> 
     return Failure(status, code, message[:MESSAGE_LENGTH], retry_after_s)
 
 
+def retry_after_s(header: str | None) -> float | None:
+    """Seconds of a Retry-After header; the form with a date is not used by Binance and ignored."""
+    return float(header) if header is not None and header.isascii() and header.isdigit() else None
+
+
 def is_server_error(failure: Failure) -> bool:
     """5xx, or a code that means the exchange itself does not know."""
     return failure.status >= 500 or failure.code in UNKNOWN_CODES

@@ -31,6 +31,7 @@ from app.services.exchange.protocol import (
     ExchangeTrade,
     Found,
     KlineEvent,
+    MarketData,
     MarketEvent,
     NoInformation,
     OrderRequest,
@@ -38,6 +39,7 @@ from app.services.exchange.protocol import (
     QueryOutcome,
     StreamDown,
     StreamUp,
+    TradingSession,
     UserEvent,
 )
 
@@ -45,7 +47,7 @@ Call = Literal["place", "cancel", "query", "list"]
 FUTURE_MS = 1_000
 
 
-class FakeExchange:
+class FakeExchange(TradingSession, MarketData):
     """`TradingSession` and `MarketData` of one account.
 
     `requests` lists every call that was made to place, cancel or query, with what was asked, whether it
