@@ -204,10 +204,10 @@ def candles(body: Json, symbol: str, timeframe: str, *, now_ms: int) -> list[Kli
 
 
 @_checked
-def kline_event(event: Json) -> KlineEvent:
-    """A `kline` event of a market stream."""
+def kline_event(event: Json) -> tuple[KlineEvent, int, int]:
+    """A `kline` event of a market stream: the candle, when this was said, and the last millisecond of the candle."""
     kline = event["k"]
-    return KlineEvent(
+    candle = KlineEvent(
         symbol=str(kline["s"]),
         timeframe=str(kline["i"]),
         open_time_ms=int(kline["t"]),
@@ -218,6 +218,7 @@ def kline_event(event: Json) -> KlineEvent:
         volume=float(kline["v"]),
         closed=kline["x"] is True,
     )
+    return candle, int(event["E"]), int(kline["T"])
 
 
 @_checked

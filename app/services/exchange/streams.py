@@ -39,6 +39,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 #: A stream that stood for so long has proved that the way is free: the next pause is short again.
 PROVED_MS = 60_000
 WEIGHT_CONNECT, WEIGHT_SUBSCRIBE = 2, 2
+#: How long after its end a candle may still be said to be closed.
+CLOSE_GRACE_MS = 3_000
 SUBSCRIBE_ID, PROBE_ID = "subscribe", "probe"
 
 E = TypeVar("E", covariant=True)
@@ -118,14 +120,14 @@ class UserFeed:
 class CandleFeed:
     """`<symbol>@kline_<timeframe>` streams, combined.
 
-    When a candle begins although the one before it was never said to be closed, a `StreamUp` comes first: the
+    When a candle is over and within some seconds nobody said that it is closed, a `StreamUp` is put in: the
     missing close has to be asked for.
     """
 
     def __init__(self, base_url: str, pairs: Sequence[tuple[str, str]]) -> None:
         self._names = [f"{symbol.lower()}@kline_{timeframe}" for symbol, timeframe in pairs]
         self.url = f"{base_url}/stream?streams={'/'.join(self._names)}"
-        self._forming: dict[tuple[str, str], int] = {}
+        self._forming: dict[tuple[str, str, int], int] = {}  # (symbol, timeframe, open time) → close time
 
     def subscription(self) -> None:
         """The address says it all; a new connection has seen no candle begin."""
@@ -147,15 +149,16 @@ class CandleFeed:
             raise StreamEnded("the exchange announced serverShutdown")
         if kind != "kline":
             return []
-        candle = parsing.kline_event(data)
-        key = (candle.symbol, candle.timeframe)
-        forming_ms = self._forming.get(key)
+        candle, told_ms, ends_ms = parsing.kline_event(data)
+        key = (candle.symbol, candle.timeframe, candle.open_time_ms)
         if candle.closed:
             self._forming.pop(key, None)
         else:
-            self._forming[key] = candle.open_time_ms
-        missed_close = forming_ms is not None and candle.open_time_ms > forming_ms
-        return [StreamUp(), candle] if missed_close else [candle]
+            self._forming[key] = ends_ms
+        missed = [k for k, its_end_ms in self._forming.items() if its_end_ms + CLOSE_GRACE_MS < told_ms]
+        for k in missed:
+            del self._forming[k]
+        return [StreamUp(), candle] if missed else [candle]
 
 
 class Supervisor:
