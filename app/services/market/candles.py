@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import select, text, update
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -138,7 +139,7 @@ async def delete_dataset(session: AsyncSession, *, user_id: int | None, dataset_
         raise NotAllowed(f"The data set “{row.name}” was imported by another user.")
     newest = (
         select(PaperMarketRequest)
-        .distinct(col(PaperMarketRequest.symbol))
+        .ext(distinct_on(col(PaperMarketRequest.symbol)))
         .where(col(PaperMarketRequest.state) != "FAILED")
         .order_by(col(PaperMarketRequest.symbol), col(PaperMarketRequest.id).desc())
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,12 +10,10 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.database.notifications import notify
+from app.database.hints import tell_browsers, wake_worker
 from app.domain.errors import InvalidInput
 from app.models.execution import AccountKind, PaperMarket, PaperMarketRequest, SymbolRow
 from app.services.market.candles import get_dataset
-
-WORK_CHANNEL, UI_CHANNEL = "plumbline_work", "plumbline_ui"
 
 #: What the paper exchange can play in one replay.
 FEWEST_CANDLES, MOST_CANDLES = 2, 1_000_000
@@ -87,8 +84,8 @@ async def request_paper_market(
     values = {"user_id": user_id, "symbol": symbol, "source": source, "dataset_id": dataset_id, "options": options}
     request_id = await session.scalar(insert(PaperMarketRequest).values(values).returning(col(PaperMarketRequest.id)))
     row = await session.get_one(PaperMarketRequest, request_id)
-    await notify(session, WORK_CHANNEL, "paper_market")
-    await notify(session, UI_CHANNEL, json.dumps({"user_id": None, "kind": "market", "id": symbol}))
+    await wake_worker(session, "paper_market")
+    await tell_browsers(session, "market", symbol, user_id=None)
     return _request_view(row)
 
 

@@ -6,7 +6,6 @@ a late one folds all fills of its position again, so a rebuild from nothing give
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -17,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.database.notifications import notify
+from app.database.hints import tell_browsers
 from app.domain.clock import to_datetime, to_ms
 from app.domain.errors import InvariantViolated, require
 from app.domain.money import ZERO, plain
@@ -25,8 +24,6 @@ from app.domain.orders import Fill, Order, Side
 from app.domain.positions import Position, SidedFill, apply_fill, balance_changes, fold
 from app.models.execution import Account, FillRow, SymbolRow
 from app.models.portfolio import Balance, BalanceAdjustment, PositionRow
-
-UI_CHANNEL = "plumbline_ui"
 
 #: The place in exchange order of a position without fills.
 _BEFORE_ALL = (-1, -1)
@@ -82,7 +79,8 @@ async def book_fill(
         require(fill.trade_id in {item.fill.trade_id for item in fills}, "the fill's row must be stored first")
         position = fold(fills, base_asset=base_asset, quote_asset=quote_asset)
     await _store_position(session, key, position, last)
-    await _tell(session, order.account_id, "position", order.symbol)
+    user_id = await _user_of(session, order.account_id)
+    await tell_browsers(session, "position", order.symbol, user_id=user_id)
 
 
 async def book_adjustment(session: AsyncSession, *, account_id: int, asset: str, change: Decimal, reason: str) -> None:
@@ -91,7 +89,7 @@ async def book_adjustment(session: AsyncSession, *, account_id: int, asset: str,
         insert(BalanceAdjustment).values(account_id=account_id, asset=asset, change=change, reason=reason)
     )
     await _change_balance(session, account_id, asset, change)
-    await _tell(session, account_id, "account", account_id)
+    await tell_browsers(session, "account", account_id, user_id=await _user_of(session, account_id))
 
 
 async def rebuild(session: AsyncSession, account_id: int) -> list[str]:
@@ -247,9 +245,8 @@ def _sided(row: FillRow) -> SidedFill:
     return SidedFill(Side(row.side), fill, row.commission_price)
 
 
-async def _tell(session: AsyncSession, account_id: int, kind: str, about: int | str) -> None:
-    user_id = await session.scalar(select(col(Account.user_id)).where(col(Account.id) == account_id))
-    await notify(session, UI_CHANNEL, json.dumps({"user_id": user_id, "kind": kind, "id": about}))
+async def _user_of(session: AsyncSession, account_id: int) -> int | None:
+    return await session.scalar(select(col(Account.user_id)).where(col(Account.id) == account_id))
 
 
 def _say(position: Position) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -87,7 +88,7 @@ async def list_strategies(session: AsyncSession, *, user_id: int) -> list[Strate
         select(StrategyRow, StrategyVersion)
         .join(StrategyVersion, col(StrategyVersion.strategy_id) == col(StrategyRow.id))
         .where(col(StrategyRow.user_id) == user_id, col(StrategyRow.archived_at).is_(None))
-        .distinct(col(StrategyRow.id))
+        .ext(distinct_on(col(StrategyRow.id)))
         .order_by(col(StrategyRow.id).desc(), col(StrategyVersion.number).desc())
     )
     return [_view(row, [version]) for row, version in (await session.execute(query)).all()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -12,7 +11,7 @@ from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.database.notifications import notify
+from app.database.hints import tell_browsers, wake_worker
 from app.domain.clock import Clock, to_datetime
 from app.domain.errors import Conflict, InvalidInput, NotFound
 from app.models.execution import Account, AccountState, KillSwitch, Plan, PlanState, SymbolRow
@@ -21,8 +20,6 @@ from app.services.ownership import owned_account
 from app.services.strategy.library import VersionView, owned_strategy, valid_strategy, version_view
 from app.services.strategy.live import unsupported_live
 from app.services.strategy.rules import Strategy
-
-WORK_CHANNEL, UI_CHANNEL = "plumbline_work", "plumbline_ui"
 
 _ACTIVE = [state.value for state in RunState if state is not RunState.STOPPED]
 _DECISIONS_SHOWN = 50
@@ -356,5 +353,5 @@ def _decision_view(row: Decision) -> DecisionView:
 
 
 async def _tell(session: AsyncSession, user_id: int, run_id: int) -> None:
-    await notify(session, WORK_CHANNEL, "runs")
-    await notify(session, UI_CHANNEL, json.dumps({"user_id": user_id, "kind": "run", "id": run_id}))
+    await wake_worker(session, "runs")
+    await tell_browsers(session, "run", run_id, user_id=user_id)
