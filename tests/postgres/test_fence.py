@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import psycopg
@@ -69,6 +70,7 @@ def test_nobody_takes_over_while_a_fenced_transaction_is_open(own_books: Books) 
         )
         while own_books.owner.execute(waiting).fetchone() != (1,):
             assert thread.is_alive()
+            time.sleep(0.02)
         own_books.update(own_books.worker, order_id, version=4, status="OPEN")
         events.append("written")
     thread.join()

@@ -194,6 +194,7 @@ CREATE TRIGGER fits_its_order AFTER INSERT ON execution.fills
 
 -- At commit ------------------------------------------------------------------------------------------------
 
+-- For every new order, change and event. A fill needs no trigger here: it cannot come without an event.
 CREATE FUNCTION execution.check_order() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     checked bigint;
@@ -227,6 +228,4 @@ END $$;
 CREATE CONSTRAINT TRIGGER whole_at_commit AFTER INSERT OR UPDATE ON execution.orders
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION execution.check_order();
 CREATE CONSTRAINT TRIGGER whole_at_commit AFTER INSERT ON execution.order_events
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION execution.check_order();
-CREATE CONSTRAINT TRIGGER whole_at_commit AFTER INSERT ON execution.fills
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION execution.check_order();
