@@ -40,7 +40,15 @@ _SECRET_VALUES: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 #: Libraries that would log request URLs (with signatures) or every job run.
-_QUIET = ("httpx", "httpcore", "urllib3", "aiohttp.access", "apscheduler.executors.default", "websockets")
+_QUIET = (
+    "httpx",
+    "httpcore",
+    "urllib3",
+    "aiohttp.access",
+    "apscheduler.executors.default",
+    "websockets",
+    "apscheduler",
+)
 
 
 def redact(value: Any, *, key: str = "") -> Any:

@@ -21,6 +21,8 @@ from app.services.execution.submit import ForeignOrder, Submitter
 
 #: How far back history is swept for orders and fills we do not know. Non-final orders are asked at any age.
 WINDOW_MS = 24 * 3_600_000
+#: An order sent within this time is left to its own answer and the stream.
+GRACE_MS = 3_000
 #: Pauses between looks at balances that differ.
 BALANCE_PAUSES_S = (0.3, 1.0)
 
@@ -62,7 +64,7 @@ class Reconciler:
             await self._orders(result)
             await self._history(result, since_ms=self._clock.exchange_now_ms() - WINDOW_MS, full=sweep_history)
             await self._balances(result)
-            result.agrees = not result.differences and result.unresolved == 0
+            result.agrees = result.unresolved == 0 and all(d["repaired"] for d in result.differences)
         except AskingFailed as failure:
             result.error = failure.reason
             if failure.freezes_account:
@@ -75,8 +77,12 @@ class Reconciler:
 
     async def _orders(self, result: PassResult) -> None:
         """Every order the exchange may know: from the list of open orders, else one by one."""
+        settled_ms = self._clock.exchange_now_ms() - GRACE_MS
         async with self._store.transaction() as tx:
-            before = list(await tx.in_flight(result.account_id))
+            in_flight = await tx.in_flight(result.account_id)
+        # What was sent a moment ago is still on its ordinary way; at recovery nothing is.
+        fresh = set() if result.trigger == "recovery" else {o.id for o in in_flight if _sent_ms(o) > settled_ms}
+        before = [order for order in in_flight if order.id not in fresh]
         # Orders are read before the exchange is asked: what changes later is the stream's or the next pass's.
         listed = {report.client_order_id: report for report in await self._sessions[result.account_id].open_orders()}
         for order in before:
@@ -87,7 +93,7 @@ class Reconciler:
             else:
                 after = await self._submitter.ask(order, source=EventSource.RECONCILER)
             self._count(result, order, after)
-        ours = {order.client_order_id for order in before}
+        ours = {order.client_order_id for order in in_flight}
         await self._foreign(result, [report for cid, report in listed.items() if cid not in ours])
 
     def _count(self, result: PassResult, before: Order, after: Order) -> None:
@@ -180,3 +186,7 @@ class Reconciler:
                     "repaired": False,
                 }
             )
+
+
+def _sent_ms(order: Order) -> int:
+    return order.signed_timestamp_ms or 0

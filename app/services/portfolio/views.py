@@ -28,7 +28,10 @@ _UNFINISHED = [status.value for status in OrderStatus if status not in FINAL]
 
 @dataclass(frozen=True, slots=True)
 class BalanceView:
-    """One asset. `value` is in the account's quote asset, None without a price; `agrees` None: not compared yet."""
+    """One asset. `value` is in the account's quote asset, None without a price.
+
+    `agrees` None: not compared with the exchange since it last changed.
+    """
 
     asset: str
     total: Decimal
@@ -175,8 +178,18 @@ def _balance_view(row: Balance, reserved: Decimal, value: Decimal | None) -> Bal
         free=row.total - reserved,
         value=value,
         exchange_total=row.exchange_total,
-        agrees=None if row.exchange_total is None else row.exchange_total == row.total,
+        agrees=_agrees(row),
     )
+
+
+def _agrees(row: Balance) -> bool | None:
+    """Whether the exchange held the same when it was last asked; None when it was not asked since the last change."""
+    changed_since = (
+        row.updated_at is not None and row.exchange_seen_at is not None and row.updated_at > row.exchange_seen_at
+    )
+    if row.exchange_total is None or changed_since:
+        return None
+    return row.exchange_total == row.total
 
 
 def _position_view(row: PositionRow, run_name: str, price: PriceView | None) -> PositionView:
