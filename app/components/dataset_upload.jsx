@@ -31,6 +31,7 @@ export function DatasetUpload({ timeframes = [], limitMb = 50, onDone }) {
     body.append("symbol", f.symbol.value.trim().toUpperCase());
     body.append("timeframe", f.timeframe.value);
     body.append("name", f.name_.value.trim());
+    if (f.accept_scale?.checked) body.append("accept_scale", "true");
     body.append("file", file);
     const xhr = (request.current = new XMLHttpRequest());
     xhr.open("POST", "/api/v1/datasets");
@@ -66,6 +67,7 @@ export function DatasetUpload({ timeframes = [], limitMb = 50, onDone }) {
         {busy && <span className="muted small" role="status">{sent < 1 ? `Sending, ${Math.round(sent * 100)} %` : "Checking and storing every candle …"}</span>}
       </div>
       {busy && <div className="progress full" role="progressbar" aria-label="Upload" aria-valuenow={Math.round(sent * 100)} aria-valuemin={0} aria-valuemax={100}><div style={{ width: `${sent * 100}%` }} /></div>}
+      {/confirm the scale/.test(wrong) && <label className="check full"><input type="checkbox" name="accept_scale" data-testid="dataset-accept-scale" /> The prices are right, import them anyway</label>}
       {wrong && <p className="wrong full" role="alert" data-testid="dataset-error">{wrong}</p>}
     </form>
   );

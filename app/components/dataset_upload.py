@@ -17,7 +17,7 @@ class DatasetUpload(rx.NoSSRComponent):
 
     timeframes: rx.Var[list[str]]
     limit_mb: rx.Var[int]
-    on_done: rx.EventHandler[rx.event.passthrough_event_spec(str)]  # type: ignore[type-arg]
+    on_done: rx.EventHandler[rx.event.passthrough_event_spec(str)]  # type: ignore[type-arg, valid-type]
 
 
 def dataset_upload(timeframes: list[str], *, limit_mb: Any, on_done: Any) -> rx.Component:

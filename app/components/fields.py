@@ -10,7 +10,7 @@ from app.components.html import button, div, each, input_, label, option, pick, 
 
 
 def field(
-    text: str, control: rx.Component, *, control_id: str, hint: Any = "", wrong: Any = "", full: bool = False
+    text: str, control: rx.Component, *, control_id: Any, hint: Any = "", wrong: Any = "", full: bool = False
 ) -> rx.Component:
     """`control` under its label; `wrong` is a sentence, read out when it appears."""
     return div(
@@ -29,8 +29,9 @@ def text_field(
     props.setdefault("type", "text")
     props.setdefault("data_testid", name.replace("_", "-"))
     invalid = {} if isinstance(wrong, str) else {"aria_invalid": pick(wrong != "", "true", "false")}
-    control = input_(id=name, name=name, class_name="input", **invalid, **props)
-    return field(text, control, control_id=name, hint=hint, wrong=wrong, full=full)
+    control_id = props.pop("id", name)
+    control = input_(id=control_id, name=name, class_name="input", **invalid, **props)
+    return field(text, control, control_id=control_id, hint=hint, wrong=wrong, full=full)
 
 
 def number_field(text: str, name: str, **props: Any) -> rx.Component:

@@ -67,9 +67,14 @@ def when(condition: Any, yes: Any, no: Any = None) -> rx.Component:
     return chosen
 
 
+def count(rows: Any) -> Any:
+    """How many rows there are."""
+    return rows.length()
+
+
 def some(rows: Any) -> Any:
     """Whether there are any rows."""
-    return rows.length() > 0
+    return count(rows) > 0
 
 
 def pick(condition: Any, yes: Any, no: Any) -> Any:

@@ -14,8 +14,8 @@ const candleColours = () => ({ upColor: token("--up"), downColor: token("--down"
 const areaColours = () => ({ lineColor: token("--accent"), topColor: token("--accent") + "44", bottomColor: "rgba(0,0,0,0)", lineWidth: 2 });
 const volumeBar = (c) => ({ time: c.time, value: Number(c.volume ?? 0), color: token(c.close >= c.open ? "--up" : "--down") + "55" });
 
-/* Candles (or an area) with volume. History comes from `dataUrl` or `data`, the newest candle from `last`, trades as `markers`. */
-export function LwChart({ id, kind = "candles", data, dataUrl, last, markers, height = 380, ariaLabel }) {
+/* Candles (or an area) with volume. History comes from `dataUrl` or `data`, candles closed since then from `fresh`, trades as `markers`. */
+export function LwChart({ id, kind = "candles", data, dataUrl, fresh, markers, height = 380, ariaLabel }) {
   const box = useRef(null), made = useRef({});
   const [note, setNote] = useState("");
 
@@ -62,14 +62,17 @@ export function LwChart({ id, kind = "candles", data, dataUrl, last, markers, he
   }, [dataUrl, kind]);
   useEffect(() => {
     const { main, volume } = made.current;
-    // update() throws for a candle older than the newest, and a throw here would take the whole page down.
-    if (!main || last?.time === undefined || last.time < made.current.newest) return;
-    made.current.newest = last.time;
-    main.update(last);
-    volume?.update(volumeBar(last));
-    box.current?.setAttribute("data-newest", String(last.time));
-    setNote("");
-  }, [last]);
+    for (const candle of fresh ?? []) {
+      // update() throws for a candle older than the newest, and a throw here would take the whole page down.
+      if (!main || candle.time === undefined || candle.time < made.current.newest) continue;
+      made.current.newest = candle.time;
+      made.current.rows.push(candle);
+      main.update(candle);
+      volume?.update(volumeBar(candle));
+      box.current?.setAttribute("data-newest", String(candle.time));
+      setNote("");
+    }
+  }, [fresh]);
   useEffect(() => {
     const coloured = (markers ?? []).map((m) => ({ ...m, color: token(m.side === "BUY" ? "--up" : "--down") }));
     made.current.markers?.setMarkers(coloured);

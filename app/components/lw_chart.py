@@ -19,7 +19,7 @@ class LwChart(rx.NoSSRComponent):
     kind: rx.Var[str]  # candles | area
     data: rx.Var[list[dict[str, Any]]]  # short series through the state
     data_url: rx.Var[str]  # or fetched from the gateway
-    last: rx.Var[dict[str, Any]]  # the newest candle: one tiny change a tick
+    fresh: rx.Var[list[dict[str, Any]]]  # candles that closed since: one small change at a time
     markers: rx.Var[list[dict[str, Any]]]
     height: rx.Var[int]
     aria_label: rx.Var[str]

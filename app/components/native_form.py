@@ -12,7 +12,7 @@ import reflex as rx
 from reflex_components_core.el.elements.base import BaseHTML  # type: ignore[import-untyped]
 
 
-class NativeForm(BaseHTML):  # type: ignore[misc]
+class NativeForm(BaseHTML):
     """`<form>` without any handler."""
 
     tag = "form"

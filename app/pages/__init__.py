@@ -1,5 +1,35 @@
 """The pages, one module each (a module's components share one JavaScript file). Importing this registers them all."""
 
-from app.pages import dashboard, login, order, orders, setup
+from app.pages import (
+    admin,
+    dashboard,
+    login,
+    market,
+    order,
+    orders,
+    portfolio,
+    risk,
+    run,
+    runs,
+    settings,
+    setup,
+    strategies,
+    strategy,
+)
 
-__all__ = ["dashboard", "login", "order", "orders", "setup"]
+__all__ = [
+    "admin",
+    "dashboard",
+    "login",
+    "market",
+    "order",
+    "orders",
+    "portfolio",
+    "risk",
+    "run",
+    "runs",
+    "settings",
+    "setup",
+    "strategies",
+    "strategy",
+]

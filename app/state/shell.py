@@ -20,7 +20,7 @@ _RISKIEST_FIRST = ("LIVE", "TESTNET", "PAPER")
 class ShellState(rx.State):
     """Service, exchange, clock, books and kill switch, each in words with a tone."""
 
-    KINDS: ClassVar[frozenset[str]] = frozenset({"service", "account", "kill", "market"})
+    KINDS: ClassVar[frozenset[str]] = frozenset({"service", "account", "kill"})
 
     away: str = ""
     service: str = ""

@@ -1,0 +1,151 @@
+"""One live run: its position, its plan, and why it did what it did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import reflex as rx
+
+from app.domain.orders import Side
+from app.models.strategy import StopMode
+from app.services import execution
+from app.services.execution import BookedFill
+from app.services.identity.audit import audited
+from app.services.market.candles import read_candles
+from app.services.portfolio.views import portfolio_of
+from app.services.strategy.runs import PlanView, RunView, run_detail, stop_run
+from app.state import words
+from app.state.base import PageState, Unit, handler, live, put, say, text_of, whole, work
+from app.state.candles import rows_after
+from app.state.decisions import decision_row, trace_rows
+from app.state.rows import Row, fill_row, order_row, position_row
+from app.state.runs import position_of, run_row
+
+_CHART_CANDLES = 600
+_MOST_FRESH = 120
+
+
+@live("run", "order", "fill", "position", "price", "decision")
+class RunState(PageState, rx.State):
+    """The run in the page's address."""
+
+    run: Row = {}  # noqa: RUF012
+    position: Row = {}  # noqa: RUF012
+    plan: Row = {}  # noqa: RUF012
+    reading: str = ""
+    decisions: list[Row] = []  # noqa: RUF012
+    trace: list[Row] = []  # noqa: RUF012
+    chosen: str = ""  # open time of the decision looked at; "" follows the newest
+    orders: list[Row] = []  # noqa: RUF012
+    fills: list[Row] = []  # noqa: RUF012
+    markers: list[dict[str, Any]] = []  # noqa: RUF012
+    chart_url: str = ""
+    fresh: list[dict[str, float]] = []  # noqa: RUF012
+    stopping: bool = False
+    _id: int = 0
+    _newest_ms: int = 0
+
+    async def _reload(self, unit: Unit) -> None:
+        run_id = self._from_address()
+        if run_id != self._id:
+            self._id, self._newest_ms = run_id, 0
+            put(self, chosen="", fresh=[], chart_url="")
+        detail = await run_detail(unit.session, user_id=unit.user_id, run_id=run_id)
+        run = detail.run
+        portfolio = await portfolio_of(unit.session, user_id=unit.user_id, account_id=run.account_id, now=unit.now)
+        held = position_of(portfolio.positions, run_id)
+        position = position_row(held, portfolio.quote_asset) if held else {}
+        orders = await execution.list_orders(unit.session, user_id=unit.user_id, run_id=run_id, limit=50)
+        fills = await execution.list_fills(unit.session, user_id=unit.user_id, run_id=run_id, limit=100)
+        looked_at = next((d for d in detail.decisions if str(d.open_time_ms) == self.chosen), None)
+        looked_at = looked_at or (detail.decisions[0] if detail.decisions else None)
+        put(
+            self,
+            run=run_row(run, position or None),
+            position=position,
+            plan=_plan_row(detail.plan),
+            reading=detail.version.reading,
+            decisions=[decision_row(decision) for decision in detail.decisions],
+            trace=trace_rows(looked_at) if looked_at else [],
+            orders=[order_row(order) for order in orders],
+            fills=[fill_row(fill) for fill in fills],
+            markers=[_marker(fill) for fill in reversed(fills)],
+        )
+        if run.venue:
+            await self._follow(unit, run)
+
+    async def _follow(self, unit: Unit, run: RunView) -> None:
+        """The chart of the candles it decides on: all of them once, later only what is new."""
+        found = await read_candles(
+            unit.session, venue=run.venue, symbol=run.symbol, timeframe=run.timeframe, limit=_MOST_FRESH, newest=True
+        )
+        times = found.open_time_ms.tolist()
+        rows = rows_after(found, self._newest_ms)
+        if rows and self._newest_ms:
+            self.fresh = rows
+        self._newest_ms = times[-1] if times else 0
+        url = f"/api/v1/candles?venue={run.venue}&symbol={run.symbol}&timeframe={run.timeframe}&limit={_CHART_CANDLES}"
+        put(self, chart_url=url if times else "")
+
+    @handler
+    async def look_at(self, open_time_ms: str) -> None:
+        """Show why one decision was made; the newest follows again when it is chosen."""
+        wanted = str(whole(open_time_ms, "decision"))
+        newest = self.decisions[0]["key"] if self.decisions else ""
+        self.chosen = "" if wanted == newest else wanted
+        async with work(self) as unit:
+            await self._renew(unit)
+
+    @handler
+    async def set_stopping(self, stopping: bool) -> None:
+        """Open or close the question what becomes of the position."""
+        self.stopping = stopping is True
+
+    @handler
+    async def stop(self, form: dict[str, Any]) -> None:
+        """Ask the run to stop, keeping its position protected or closing it."""
+        mode = StopMode.CLOSE if text_of(form, "mode") == StopMode.CLOSE.value else StopMode.KEEP_PROTECTED
+        async with work(self) as unit:
+            await stop_run(
+                unit.session,
+                user_id=unit.user_id,
+                run_id=self._id,
+                mode=mode,
+                reason="stopped by you",
+                clock=unit.clock,
+            )
+            what = f"run:{self._id}"
+            await audited(unit.session, unit.caller, "run.stopped", object=what, clock=unit.clock, mode=mode.value)
+            await self._renew(unit)
+        self.stopping = False
+        await say(self, "info", "Stop asked for", "The execution service sees to the position now.")
+
+
+def _marker(fill: BookedFill) -> dict[str, Any]:
+    is_buy = fill.side == Side.BUY.value
+    return {
+        "time": int(fill.traded_at.timestamp()),
+        "side": fill.side,
+        "position": "belowBar" if is_buy else "aboveBar",
+        "shape": "arrowUp" if is_buy else "arrowDown",
+        "text": "",
+    }
+
+
+def _plan_row(plan: PlanView | None) -> Row:
+    if plan is None:
+        return {}
+    orders = {"entry": plan.entry_order_id, "stop": plan.stop_order_id, "exit": plan.exit_order_id}
+    shown = {f"{name}_order": str(number or "") for name, number in orders.items()}
+    hrefs = {f"{name}_href": f"/orders/{number}" if number else "" for name, number in orders.items()}
+    return {
+        "state": words.status_words(plan.state),
+        "tone": words.tone(plan.state),
+        "stop_price": words.price(plan.stop_price),
+        "time_stop": words.clock_time(words.at_ms(plan.time_stop_ms)) if plan.time_stop_ms else "none",
+        "exit_reason": plan.exit_reason.replace("_", " "),
+        "opened": words.day_time(plan.opened_at),
+        "closed": words.day_time(plan.closed_at) if plan.closed_at else "",
+        **shown,
+        **hrefs,
+    }
