@@ -22,7 +22,7 @@ from app.services.exchange.protocol import KlineEvent, MarketData, StreamDown, S
 from app.services.execution.rows import rules_document
 from app.services.market.candles import read_candles, store_candles
 from app.services.market.prices import store_prices
-from app.services.strategy import timeframe_ms
+from app.services.strategy import CandleColumns, timeframe_ms
 
 log = get_logger(__name__)
 
@@ -136,11 +136,7 @@ class MarketWork:
                     session, venue=dataset.venue, symbol=dataset.symbol, timeframe=dataset.timeframe
                 )
             body["label"] = dataset.name
-            columns = (candles.open, candles.high, candles.low, candles.close, candles.volume)
-            body["candles"] = [
-                [int(t), *(_number(value) for value in row)]
-                for t, *row in zip(candles.open_time_ms, *columns, strict=True)
-            ]
+            body["candles"] = await asyncio.to_thread(_rows, candles)
         try:
             status = await self._control.set_market(request.symbol, body)
         except PlumblineError as error:
@@ -221,6 +217,14 @@ class MarketWork:
                     self._on_close()
                 case _:
                     pass
+
+
+def _rows(candles: CandleColumns) -> list[list[Any]]:
+    """Candles as the paper exchange takes them: [open time in ms, "open", "high", "low", "close", "volume"]."""
+    columns = (candles.open, candles.high, candles.low, candles.close, candles.volume)
+    return [
+        [int(t), *(_number(value) for value in row)] for t, *row in zip(candles.open_time_ms, *columns, strict=True)
+    ]
 
 
 def _number(value: Any) -> str:

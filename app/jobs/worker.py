@@ -48,6 +48,7 @@ from app.services.runtime import RandomIds, SystemClock
 log = get_logger(__name__)
 
 RECONCILE_EVERY_S, CLOCK_EVERY_S, PRICES_EVERY_S = 60, 60, 5
+TICK_EVERY_S = 5  # the net behind the candle closes
 WATCHDOG_S = 180.0
 DRAIN_S = 12.0
 KEEP_QUIET_DECISIONS_MS = 7 * 86_400_000
@@ -289,7 +290,7 @@ class Worker:
             ("paper market status", self._market_work.refresh_paper_markets, PRICES_EVERY_S, 4),
             ("candle ingest", self._market_work.ingest, 60, 50),
             ("trading rules", self._market_work.refresh_rules, 600, 60),
-            ("strategy tick", self._tick, 1, 30),
+            ("strategy tick", self._tick, TICK_EVERY_S, 30),
             ("hourly snapshot", self._snapshot, 60, 50),
             ("retention", self._retain, 3600, 300),
         ]
