@@ -145,7 +145,7 @@ def _first_complaint(errors: Any) -> tuple[str, str]:
         return "", f"The body is not valid JSON: {first['ctx']['error']} at character {first['loc'][-1]}."
     path = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
     field = ".".join(path)
-    named = field or "The body"
+    named = f"The field {field}" if field else "The body"
     if first["type"] == "missing":
         return field, f"{named} is missing."
     if first["type"] == "extra_forbidden":
