@@ -21,6 +21,8 @@ from app.os_processes import end_with_parent, port_is_free
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+#: Reflex looks there for the files to serve; the supervisor names the build it has made.
+BUILD_VARIABLE = "REFLEX_WEB_WORKDIR"
 #: Names of Reflex's own: skip compiling, and serve the files compiled before. They are internal to the
 #: pinned version; tests/e2e would notice a change.
 _SERVE_ONLY = {
@@ -34,13 +36,14 @@ _ADDRESS = re.compile(r"(http|ws)s?://[\w.:\[\]-]+(?=/)")
 
 
 def run(settings: Settings) -> None:
-    """Serve until told to stop. Raises InvalidInput when the port is taken; builds first if sources changed."""
+    """Serve until told to stop. Raises InvalidInput when the port is taken. Builds first if the
+    sources changed, unless whoever started us has seen to that."""
     if not port_is_free(settings.host, settings.port):
         raise InvalidInput(
             f"PORT {settings.port} on {settings.host} is taken by another program; choose another PORT.", field="PORT"
         )
-    build = frontend.ensure_built(lambda line: print(line, file=sys.stderr))  # noqa: T201 - progress for a person
-    os.environ |= _SERVE_ONLY | {"REFLEX_WEB_WORKDIR": str(build), "DATA_DIR": str(settings.data_dir)}
+    build = os.environ.get(BUILD_VARIABLE) or str(frontend.ensure_built(_tell))
+    os.environ |= _SERVE_ONLY | {BUILD_VARIABLE: build, "DATA_DIR": str(settings.data_dir)}
     os.chdir(frontend.ROOT)  # where Reflex looks for rxconfig.py
     sys.path.insert(0, str(frontend.ROOT))
     Server(
@@ -55,6 +58,10 @@ def run(settings: Settings) -> None:
     ).serve()
 
 
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201 - progress for a person
+
+
 def application() -> ASGIApp:
     """What the server runs, made in the serving process itself."""
     end_with_parent(os.getppid())
@@ -63,7 +70,7 @@ def application() -> ASGIApp:
     use_money_context()
     from app.app import app
 
-    return with_address(app(), settings.public_url, Path(os.environ["REFLEX_WEB_WORKDIR"]) / "build" / "client")
+    return with_address(app(), settings.public_url, Path(os.environ[BUILD_VARIABLE]) / "build" / "client")
 
 
 def with_address(app: ASGIApp, public_url: str, files: Path) -> ASGIApp:

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 from sqlalchemy.exc import SQLAlchemyError
@@ -49,11 +50,11 @@ def up(settings: Settings, say: Say) -> None:
     with locked(settings), _sigterm_as_interrupt():
         server = embedded_postgres(settings) if settings.uses_embedded_database else None
         try:
-            frontend.ensure_built(say)
+            build = frontend.ensure_built(say)
             if server is not None:
                 server.start()
             _migrate(settings, say)
-            asyncio.run(_run(settings, server, say))
+            asyncio.run(_run(settings, server, build, say))
         except KeyboardInterrupt:
             say("Interrupted while starting")
         finally:
@@ -61,7 +62,7 @@ def up(settings: Settings, say: Say) -> None:
                 server.stop()
 
 
-def programs(settings: Settings) -> list[Program]:
+def programs(settings: Settings, build: Path) -> list[Program]:
     """The children, in the order in which they start: each with its own secrets and no others."""
     shared = {
         "HOST": settings.host,
@@ -78,7 +79,11 @@ def programs(settings: Settings) -> list[Program]:
     own: dict[Process, dict[str, str]] = {
         "paper": token,
         "worker": {**_own_url(settings, "worker"), **token, "MASTER_KEY_FILE": str(settings.master_key_file)},
-        "web": {**_own_url(settings, "web"), "JWT_KEY_FILE": str(settings.jwt_key_file)},
+        "web": {
+            **_own_url(settings, "web"),
+            "JWT_KEY_FILE": str(settings.jwt_key_file),
+            "REFLEX_WEB_WORKDIR": str(build),
+        },
     }
     if not _runs_paper(settings):
         del own["paper"]
@@ -93,11 +98,11 @@ def programs(settings: Settings) -> list[Program]:
     ]
 
 
-async def _run(settings: Settings, server: EmbeddedPostgres | None, say: Say) -> None:
+async def _run(settings: Settings, server: EmbeddedPostgres | None, build: Path, say: Say) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    children = [Child(program, settings.logs_dir, say) for program in programs(settings)]
+    children = [Child(program, settings.logs_dir, say) for program in programs(settings, build)]
     tasks = [asyncio.create_task(child.keep_running(), name=child.program.name) for child in children]
     if server is not None:
         tasks.append(asyncio.create_task(_watch_postgres(server, say), name="postgres"))

@@ -190,7 +190,7 @@ def test_every_process_is_handed_its_own_secrets_only(tmp_path: Path, monkeypatc
     for role in ("web", "worker"):
         write_secret(url_file(settings, role), f"postgresql://{role}@h/d")
 
-    handed = {program.name: program.environment for program in programs(settings)}
+    handed = {program.name: program.environment for program in programs(settings, tmp_path)}
 
     secrets = ("DATABASE_URL", "MASTER_KEY_FILE", "JWT_KEY_FILE", "PAPER_CONTROL_TOKEN_FILE")
     assert {name: {key for key in env if key.startswith(secrets)} for name, env in handed.items()} == {
@@ -208,4 +208,4 @@ def test_a_paper_exchange_elsewhere_is_not_started_here(tmp_path: Path) -> None:
         database_url_worker="postgresql://worker@h/d",
     )
 
-    assert [program.name for program in programs(settings)] == ["worker", "web"]
+    assert [program.name for program in programs(settings, tmp_path)] == ["worker", "web"]
