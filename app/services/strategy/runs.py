@@ -173,7 +173,8 @@ async def list_runs(
     query = _runs_of(user_id).order_by(col(Run.id).desc()).limit(limit)
     if active_only:
         query = query.where(col(Run.state).in_(_ACTIVE))
-    return [_view(*found) for found in (await session.execute(query)).tuples()]
+    found = (await session.execute(query)).all()
+    return [_view(run, version, strategy, label) for run, version, strategy, label in found]
 
 
 async def run_detail(
@@ -294,10 +295,11 @@ def _runs_of(user_id: int) -> Select[Run, StrategyVersion, StrategyRow, str]:
 
 
 async def _run_view(session: AsyncSession, user_id: int, run_id: int) -> RunView:
-    found = (await session.execute(_runs_of(user_id).where(col(Run.id) == run_id))).tuples().first()
+    found = (await session.execute(_runs_of(user_id).where(col(Run.id) == run_id))).first()
     if found is None:
         raise NotFound(f"There is no run {run_id}.")
-    return _view(*found)
+    run, version, strategy, label = found
+    return _view(run, version, strategy, label)
 
 
 def _view(run: Run, version: StrategyVersion, strategy: StrategyRow, account_label: str) -> RunView:
