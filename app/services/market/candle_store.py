@@ -7,12 +7,12 @@ replaced: an exchange may still correct one shortly after its close.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import psycopg
-from sqlalchemy import delete, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, LargeBinary, delete, func, literal, select, text
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -21,6 +21,7 @@ from app.services.market.candle_files import Gap
 from app.services.strategy.candles import CandleColumns, timeframe_ms
 
 PRICES = ("open", "high", "low", "close", "volume")
+_PACKED = np.dtype([("open_time_ms", ">i8"), *((name, ">f8") for name in PRICES)])
 _COPY_ROWS = 20_000
 _COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_END = b"\xff\xff"
@@ -84,13 +85,15 @@ async def read_candles(
         query = query.where(time >= start_ms)
     if end_ms is not None:
         query = query.where(time < end_ms)
-    query = query.order_by(time.desc() if newest else time).limit(limit)
-    rows = (await session.execute(query)).all()
-    if newest:
-        rows = rows[::-1]
-    times, *prices = zip(*rows, strict=True) if rows else [()] * (1 + len(PRICES))
-    open_, high, low, close, volume = (np.array(column, dtype=np.float64) for column in prices)
-    return CandleColumns(np.array(times, dtype=np.int64), open_, high, low, close, volume, timeframe)
+    chosen = query.order_by(time.desc() if newest else time).limit(limit).subquery()
+    # One value of 48 bytes a row, not a row of Python objects each: a year of minutes takes a fraction of a second.
+    packed: ColumnElement[Any] = func.int8send(chosen.c.open_time_ms)
+    for name in PRICES:
+        packed = packed.op("||")(func.float8send(chosen.c[name]))
+    in_order = aggregate_order_by(literal(b"", LargeBinary), chosen.c.open_time_ms)
+    rows = np.frombuffer(await session.scalar(select(func.string_agg(packed, in_order))) or b"", dtype=_PACKED)
+    open_, high, low, close, volume = (rows[name].astype(np.float64) for name in PRICES)
+    return CandleColumns(rows["open_time_ms"].astype(np.int64), open_, high, low, close, volume, timeframe)
 
 
 async def candle_gaps(session: AsyncSession, *, venue: str, symbol: str, timeframe: str) -> tuple[Gap, ...]:
