@@ -22,7 +22,8 @@ def signed(text: Any, **props: Any) -> rx.Component:
 
 def sign_class(text: Any) -> Any:
     """The class for a signed number written as text."""
-    return pick(text.startswith("-"), "down", pick(text.startswith("+"), "up", ""))
+    # A row that has not been read yet has no columns at all.
+    return pick(text, pick(text.startswith("-"), "down", pick(text.startswith("+"), "up", "")), "")
 
 
 def _join(first: str, tone: Any) -> Any:

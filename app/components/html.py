@@ -62,7 +62,7 @@ ul: Tag = rx.el.ul
 
 
 def when(condition: Any, yes: Any, no: Any = None) -> rx.Component:
-    """`yes` while `condition` holds, else `no` (nothing unless given)."""
+    """`yes` while `condition` holds, else `no` (nothing unless given). A column of a row holds unless it is empty."""
     chosen: rx.Component = rx.cond(condition, yes, fragment() if no is None else no)
     return chosen
 

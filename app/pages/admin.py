@@ -124,8 +124,8 @@ def _user(row: Row) -> rx.Component:
         td(row["email"], class_name="strong"),
         td(row["role"]),
         td(row["created"], class_name="nowrap muted"),
-        td(when(row["disabled"] != "", badge("disabled", "bad"), badge("active", "ok"))),
-        td(when(row["is_me"] == "", when(row["disabled"] != "", enable, disable)), class_name="end"),
+        td(when(row["disabled"], badge("disabled", "bad"), badge("active", "ok"))),
+        td(when(row["is_me"], span(), when(row["disabled"], enable, disable)), class_name="end"),
     )
 
 

@@ -20,7 +20,7 @@ def dashboard() -> rx.Component:
     state = DashboardState
     return shell(
         "Dashboard",
-        when(state.figures["equity"] != "", figures(state.figures)),
+        when(state.figures["equity"], figures(state.figures)),
         when(some(state.steps), panel("First steps", body(ol(each(state.steps, _step), class_name="stack")))),
         panel("Running strategies", runs_table(state.runs, "runs-active")),
         div(
@@ -40,7 +40,7 @@ def dashboard() -> rx.Component:
 
 
 def _step(row: Row) -> rx.Component:
-    mark = when(row["done"] != "", span("✓", class_name="up strong"), span(row["number"], class_name="faint strong"))
+    mark = when(row["done"], span("✓", class_name="up strong"), span(row["number"], class_name="faint strong"))
     return li(
         div(
             mark, link(strong(row["title"]), href=row["href"]), span(row["text"], class_name="muted"), class_name="row"

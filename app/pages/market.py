@@ -90,12 +90,10 @@ def _paper_market() -> rx.Component:
         div(
             badge(row["what"], "info", "market-source"),
             strong(row["label"], data_testid="market-label", class_name="break"),
-            when(row["halted"] != "", badge("Halted at its end", "bad", "market-halted")),
+            when(row["halted"], badge("Halted at its end", "bad", "market-halted")),
             class_name="row",
         ),
-        when(
-            row["progress"] != "", div(p(row["progress"], class_name="small muted", data_testid="market-progress"), bar)
-        ),
+        when(row["progress"], div(p(row["progress"], class_name="small muted", data_testid="market-progress"), bar)),
         facts(
             ("Gaps", row["gaps"]),
             ("At its end", row["at_end"]),
@@ -104,7 +102,7 @@ def _paper_market() -> rx.Component:
         ),
         p("Exchange time is true time: every replayed candle becomes a one-second candle of now.", class_name="note"),
         when(
-            state.request["words"] != "",
+            state.request["words"],
             p(state.request["words"], class_name="note warn", role="status", data_testid="market-request"),
         ),
     )
@@ -114,7 +112,7 @@ def _paper_market() -> rx.Component:
     )
     change = button("Change …", class_name="btn", type="button", on_click=state.set_changing(True),
                     data_testid="change-market", disabled=~some(state.symbols))  # fmt: skip
-    return panel("What it shows", when(row["symbol"] != "", shown, nothing), actions=[change])
+    return panel("What it shows", when(row["symbol"], shown, nothing), actions=[change])
 
 
 def _change_dialog() -> rx.Component:
@@ -193,7 +191,7 @@ def _dataset(row: Row) -> rx.Component:
         td(row["from"], class_name="nowrap muted"),
         td(row["to"], class_name="nowrap muted"),
         td(row["gaps"], class_name=row["gaps_class"], data_testid="dataset-gaps"),
-        td(when(row["is_own"] != "", _remove(row)), class_name="end"),
+        td(when(row["is_own"], _remove(row)), class_name="end"),
     )  # fmt: skip
 
 

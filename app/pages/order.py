@@ -36,7 +36,7 @@ def order() -> rx.Component:
         ready=state.ready,
         missing=state.missing,
         beside=span(badge(row["status"], row["tone"], "order-status"), " ", as_of(state.as_of)),
-        actions=[link("All orders", href="/orders", class_name="btn"), when(row["can_cancel"] != "", _cancel())],
+        actions=[link("All orders", href="/orders", class_name="btn"), when(row["can_cancel"], _cancel())],
     )
 
 

@@ -118,13 +118,13 @@ def order_line(row: Row) -> rx.Component:
         td(row["average"], class_name="num"),
         td(span(badge(row["status"], row["tone"], "order-status"), title=row["reason"])),
         td(_owner(row), class_name="nowrap"),
-        td(when(row["can_cancel"] != "", _cancel(row)), class_name="end"),
+        td(when(row["can_cancel"], _cancel(row)), class_name="end"),
         data_order=row["id"],
     )
 
 
 def _owner(row: Row) -> rx.Component:
-    return when(row["run_href"] != "", link(row["owner"], href=row["run_href"]), span(row["owner"], class_name="muted"))
+    return when(row["run_href"], link(row["owner"], href=row["run_href"]), span(row["owner"], class_name="muted"))
 
 
 def _cancel(row: Row) -> rx.Component:
@@ -220,6 +220,7 @@ def _by_amount() -> rx.Component:
         checked=OrderFormState.by_amount,
         on_change=OrderFormState.set_by_amount,
         id="by_amount",
+        name="by_amount",
         disabled=OrderFormState.side == "SELL",
     )
     return label(box, "Size by amount to spend", html_for="by_amount", class_name="check")

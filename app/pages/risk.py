@@ -56,7 +56,7 @@ def _everything() -> rx.Component:
 
 
 def _switch(row: Any, testid: str) -> rx.Component:
-    engaged = row["engaged"] != ""
+    engaged = row["engaged"]
     return div(
         badge(pick(engaged, "ENGAGED", "Not engaged"), pick(engaged, "bad", "ok"), testid),
         when(
@@ -70,7 +70,7 @@ def _switch_button(row: Any, engage: Any, release: Any, name: Any) -> rx.Compone
     testid = rx.Var.create("switch-") + name
     return div(
         when(
-            row["engaged"] != "",
+            row["engaged"],
             button("Release …", class_name="btn", type="button", on_click=release, data_testid=testid),
             button("Engage …", class_name="btn danger", type="button", on_click=engage, data_testid=testid),
         )
@@ -125,7 +125,7 @@ def _dialog() -> rx.Component:
         ),
         title=pick(engage, "Engage the kill switch for ", "Release the kill switch for ") + asked["name"] + "?",
         text="A kill switch stays as it is until a person changes it.",
-        is_open=asked["scope"] != "",
+        is_open=asked["scope"].bool(),
         on_open_change=RiskState.set_open,
         testid="switch-dialog",
     )  # fmt: skip

@@ -47,7 +47,7 @@ def run() -> rx.Component:
                   data_testid="stop-run")  # fmt: skip
     return shell(
         row["strategy"],
-        when(row["why"] != "", p(row["why"], class_name="note warn", data_testid="stop-reason")),
+        when(row["why"], p(row["why"], class_name="note warn", data_testid="stop-reason")),
         _figures(),
         div(
             div(panel("Candles it decides on", body(_chart())), panel("Decisions", _decisions()), class_name="stack"),
@@ -67,7 +67,7 @@ def run() -> rx.Component:
             as_of(state.as_of),
             class_name="row",
         ),
-        actions=[when(row["is_active"] != "", stop)],
+        actions=[when(row["is_active"], stop)],
     )
 
 
@@ -120,7 +120,7 @@ def _decision(row: Row) -> rx.Component:
         td(row["close"], class_name="num"),
         td(badge(row["action"], row["tone"])),
         td(row["reason"], class_name="muted"),
-        td(when(row["order"] != "", link(row["order"], href=row["order_href"]))),
+        td(when(row["order"], link(row["order"], href=row["order_href"]))),
         td(look, class_name="end"),
     )
 
@@ -145,10 +145,10 @@ def _why() -> rx.Component:
 
 def _condition(row: Row) -> rx.Component:
     return li(
-        when(row["truth"] != "", badge(row["truth"], row["tone"]), span()),
+        when(row["truth"], badge(row["truth"], row["tone"]), span()),
         div(
             p(row["text"], class_name=row["class"]),
-            when(row["values"] != "", p(row["values"], class_name="faint small")),
+            when(row["values"], p(row["values"], class_name="faint small")),
             style={"padding-left": row["indent"]},
         ),
     )
@@ -171,7 +171,7 @@ def _plan() -> rx.Component:
         p("The plan belongs to execution: its stop goes on protecting the position even when the run is stopped.",
           class_name="note"),
     )  # fmt: skip
-    return panel("Plan", when(row["state"] != "", shown, empty("No position was opened yet", "An entry makes a plan.")))
+    return panel("Plan", when(row["state"], shown, empty("No position was opened yet", "An entry makes a plan.")))
 
 
 def _orders() -> rx.Component:

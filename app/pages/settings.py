@@ -118,5 +118,5 @@ def _session(row: Row) -> rx.Component:
         td(row["ip"], class_name="mono"),
         td(row["started"], class_name="nowrap muted"),
         td(row["seen"], class_name="nowrap"),
-        td(when(row["current"] != "", badge("this one", "info"), end), class_name="end"),
+        td(when(row["current"], badge("this one", "info"), end), class_name="end"),
     )

@@ -70,7 +70,7 @@ def _line(row: Row) -> rx.Component:
         td(row["version"], title=row["hash"]),
         td(row["reading"], class_name="muted"),
         td(row["saved"], class_name="nowrap muted"),
-        td(when(row["state"] != "", badge(row["state"], "ok"))),
+        td(when(row["state"], badge(row["state"], "ok"))),
         td(start, class_name="end"),
     )
 
