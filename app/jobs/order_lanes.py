@@ -64,7 +64,8 @@ class OrderLanes:
         now_s = asyncio.get_running_loop().time()
         for order in orders:
             recently = now_s - self._cancelled_at.get(order.id, -CANCEL_AGAIN_S) < CANCEL_AGAIN_S
-            if order.exchange_order_id is not None and not recently:
+            reached = self._submitter.reaches(order.account_id)
+            if reached and order.exchange_order_id is not None and not recently:
                 self._cancelled_at[order.id] = now_s
                 self._spawn(self._cancel(order))
         self._cancelled_at = {o.id: t for o in orders if (t := self._cancelled_at.get(o.id)) is not None}
@@ -76,7 +77,8 @@ class OrderLanes:
     async def ask_about_unknown(self) -> None:
         """Query orders without a confirmed arrival at 1, 2, 5, 10, 20, 40 s after they were sent."""
         async with self._store.transaction() as tx:
-            orders = [o for o in await tx.in_flight() if o.exchange_order_id is None]
+            in_flight = await tx.in_flight()
+        orders = [o for o in in_flight if o.exchange_order_id is None and self._submitter.reaches(o.account_id)]
         for order in orders:
             age_s = (self._clock.exchange_now_ms() - (order.signed_timestamp_ms or 0)) / 1000
             due = sum(age_s >= after_s for after_s in QUERY_AFTER_S)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import pytest
@@ -21,7 +21,7 @@ from app.services.exchange.fake_faults import (
 from app.services.execution.intents import OrderDraft, commit_intent, request_cancel
 from app.services.execution.reconcile import PassResult, Reconciler
 from app.services.execution.store_memory import MemoryStore
-from app.services.execution.submit import SubmitSettings, Submitter
+from app.services.execution.submit import BooksContradict, SubmitSettings, Submitter
 from tests.execution.conftest import RULES, World, memory_world
 
 D = Decimal
@@ -309,3 +309,14 @@ async def test_money_that_came_from_outside_is_shown_and_not_corrected_in_silenc
     assert result.differences == [
         {"what": "balance", "asset": "USDT", "ours": "1000", "exchange": "1005", "repaired": False}
     ]
+
+
+async def test_an_exchange_that_contradicts_the_books_freezes_its_account_and_no_other(desk: Desk) -> None:
+    await desk.intend(type=OrderType.LIMIT, price=D(99))
+    order = await desk.submit()
+    report = (await desk.exchange.open_orders())[0]
+    with pytest.raises(BooksContradict):
+        await desk.submitter.apply(1, replace(report, exchange_order_id=999), EventSource.EXCHANGE)
+
+    assert (await desk.order()) == order
+    assert desk.incidents() == ["ACCOUNT_FROZEN"]

@@ -17,7 +17,7 @@ from app.domain.orders import EventSource, ExchangeReport, Order, OrderStatus
 from app.services.exchange.protocol import AskingFailed, TradingSession
 from app.services.execution import bookkeeping
 from app.services.execution.store import Store
-from app.services.execution.submit import ForeignOrder, Submitter
+from app.services.execution.submit import BooksContradict, ForeignOrder, Submitter
 
 #: How far back history is swept for orders and fills we do not know. Non-final orders are asked at any age.
 WINDOW_MS = 24 * 3_600_000
@@ -61,6 +61,8 @@ class Reconciler:
         """
         result = PassResult(account_id, trigger, self._clock.now_ms())
         try:
+            if account_id not in self._sessions:
+                raise AskingFailed("the account has no open session")
             await self._orders(result)
             await self._history(result, since_ms=self._clock.exchange_now_ms() - WINDOW_MS, full=sweep_history)
             await self._balances(result)
@@ -70,6 +72,8 @@ class Reconciler:
             if failure.freezes_account:
                 async with self._store.transaction() as tx:
                     await tx.freeze_account(account_id, f"the exchange refused the key: {failure.reason}")
+        except BooksContradict as broken:
+            result.error = broken.message
         result.finished_ms = self._clock.now_ms()
         async with self._store.transaction() as tx:
             await tx.record_pass(result)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from app.domain.clock import Clock
+from app.domain.errors import InvariantViolated, PlumblineError
 from app.domain.orders import FINAL, EventSource, ExchangeReport, Fill, Order, OrderStatus
 from app.logs import get_logger
 from app.services.exchange.protocol import (
@@ -59,6 +60,10 @@ class Submitter:
         self._sessions = sessions
         self._clock = clock
         self._settings = settings
+
+    def reaches(self, account_id: int) -> bool:
+        """Whether there is a session for this account (a frozen one has none)."""
+        return account_id in self._sessions
 
     # --- placing ---------------------------------------------------------------------------------------
 
@@ -257,6 +262,15 @@ class Submitter:
         return order
 
     async def _apply_once(self, account_id: int, report: ExchangeReport, source: EventSource) -> tuple[Order, bool]:
+        try:
+            return await self._book(account_id, report, source)
+        except InvariantViolated as broken:
+            words = f"our books and the exchange contradict each other: {broken}"
+            async with self._store.transaction() as tx:
+                await tx.freeze_account(account_id, words)
+            raise BooksContradict(words, account_id=account_id) from broken
+
+    async def _book(self, account_id: int, report: ExchangeReport, source: EventSource) -> tuple[Order, bool]:
         async with self._store.transaction() as tx:
             order = await tx.order_by_client_id(account_id, report.client_order_id)
             if order is None:
@@ -275,6 +289,12 @@ class Submitter:
                 kind, words = applied.incident
                 await tx.add_incident(kind, words, account_id=account_id, order_id=order.id)
             return applied.order, applied.needs_trades
+
+
+class BooksContradict(PlumblineError):
+    """What the exchange says cannot be true of our books. The account is frozen until a person has looked."""
+
+    code = "books_contradict"
 
 
 class ForeignOrder(Exception):
