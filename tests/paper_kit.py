@@ -18,8 +18,10 @@ from typing import Any
 
 import aiohttp
 from binance import AsyncClient, BinanceSocketManager
+from binance.ws.constants import WSListenerState
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from yarl import URL
 
 from app.domain.clock import Clock
 from app.paper_exchange.main import serve
@@ -86,9 +88,10 @@ class Paper:
     async def control(self, method: str, path: str, body: Any = None, token: str | None = TOKEN) -> tuple[int, Any]:
         """A control endpoint: (status, body)."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        async with aiohttp.ClientSession() as session, session.request(
-            method, self.url + path, json=body, headers=headers
-        ) as response:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, self.url + path, json=body, headers=headers) as response,
+        ):
             return response.status, await response.json()
 
     async def status_of(self, symbol: str) -> dict[str, Any]:
@@ -124,10 +127,11 @@ class Paper:
         """A request sent exactly as written: (status, JSON, headers)."""
         api_key = keys.api_key if isinstance(keys, Keys) else keys
         headers = {"X-MBX-APIKEY": api_key} if api_key else {}
-        target = aiohttp.client.URL(f"{self.url}{path}{'?' + query if query else ''}", encoded=True)
-        async with aiohttp.ClientSession() as session, session.request(
-            method, target, data=body or None, headers=headers
-        ) as response:
+        target = URL(f"{self.url}{path}{'?' + query if query else ''}", encoded=True)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, target, data=body or None, headers=headers) as response,
+        ):
             return response.status, await response.json(content_type=None), dict(response.headers)
 
     async def signed(self, method: str, path: str, keys: Keys, **params: Any) -> tuple[int, Any]:
@@ -156,6 +160,14 @@ class Paper:
         return Sockets(client)
 
 
+async def close(client: AsyncClient) -> None:
+    """Close a client without the ten seconds its idle read loop would wait for."""
+    client.ws_api.ws_state = WSListenerState.EXITING
+    if client.ws_api.ws is not None:
+        await client.ws_api.ws.close()
+    await client.session.close()
+
+
 def hmac_of(keys: Keys, payload: str) -> str:
     """HMAC-SHA256 in hex."""
     assert keys.secret is not None
@@ -168,9 +180,7 @@ def make_pair() -> tuple[str, str]:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return private.decode(), public.decode()
 
 
@@ -205,7 +215,7 @@ class PaperProcess:
         port_file = self.folder / "port"
         port_file.unlink(missing_ok=True)
         command = [sys.executable, "-m", "app.paper_exchange", "--data", str(self.data_file), "--port", "0"]
-        self._process = subprocess.Popen(  # noqa: PLW1509 - the child only sets a limit
+        self._process = subprocess.Popen(
             [*command, "--port-file", str(port_file), *self._options],
             cwd=ROOT,
             env={**os.environ, "PAPER_CONTROL_TOKEN": TOKEN},
@@ -249,6 +259,8 @@ async def until(condition: Callable[[], Awaitable[Any]], timeout_s: float = 10.0
         await asyncio.sleep(0.02)
 
 
-def flat_candles(count: int, price: str, volume: str = "10", from_ms: int = 0, step_ms: int = 60_000) -> list[list[Any]]:
+def flat_candles(
+    count: int, price: str, volume: str = "10", from_ms: int = 0, step_ms: int = 60_000
+) -> list[list[Any]]:
     """Candles that do not move."""
     return [[from_ms + n * step_ms, price, price, price, price, volume] for n in range(count)]

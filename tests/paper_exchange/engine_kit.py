@@ -31,7 +31,9 @@ def make_engine(preset: Preset = Preset.REALISTIC, accounts: int = 2, price: Dec
     return engine
 
 
-def move(engine: Engine, price: Decimal | str, volume: str = "1", *, jumped: bool = False, now_ms: int = NOW_MS) -> None:
+def move(
+    engine: Engine, price: Decimal | str, volume: str = "1", *, jumped: bool = False, now_ms: int = NOW_MS
+) -> None:
     """The path reaches a price."""
     engine.step(SYMBOL, Decimal(price), Decimal(volume), TYPICAL, now_ms, jumped=jumped)
 

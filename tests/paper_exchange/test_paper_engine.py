@@ -152,7 +152,10 @@ def test_a_triggered_stop_limit_rests_at_its_limit_when_the_market_has_gapped_pa
     ],
 )
 def test_a_stop_on_the_wrong_side_is_refused(side: str, kind: str, stop_price: str) -> None:
-    assert refusal(make_engine(), side, kind, "0.01", stop_price=stop_price) == (-2010, "Order would trigger immediately.")
+    assert refusal(make_engine(), side, kind, "0.01", stop_price=stop_price) == (
+        -2010,
+        "Order would trigger immediately.",
+    )
 
 
 def test_a_maker_only_order_that_would_take_is_refused_and_leaves_no_trace() -> None:

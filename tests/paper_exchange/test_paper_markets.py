@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -63,7 +64,7 @@ def test_synthetic_candles_are_well_formed_join_up_and_end_where_the_market_goes
 
 def test_volatility_comes_in_clusters() -> None:
     closes = list(synthetic().history(LIVE_MS).minutes.close)
-    moves = [abs(math.log(b / a)) for a, b in zip(closes, closes[1:], strict=False)]
+    moves = [abs(math.log(b / a)) for a, b in pairwise(closes)]
     mean = sum(moves) / len(moves)
     variance = sum((m - mean) ** 2 for m in moves)
     lagged = sum((a - mean) * (b - mean) for a, b in zip(moves, moves[10:], strict=False))
@@ -71,7 +72,11 @@ def test_volatility_comes_in_clusters() -> None:
 
 
 def test_a_tape_counts_the_gaps_it_closes() -> None:
-    rows = [*flat_candles(5, "100"), *flat_candles(5, "101", from_ms=8 * 60_000), *flat_candles(2, "1", from_ms=3_600_000)]
+    rows = [
+        *flat_candles(5, "100"),
+        *flat_candles(5, "101", from_ms=8 * 60_000),
+        *flat_candles(2, "1", from_ms=3_600_000),
+    ]
     tape = read_tape(rows, UNITS)
     assert (len(tape), tape.base_ms, tape.gaps, tape.missing) == (12, 60_000, 2, 3 + 47)
     assert unpack(tape.packed()) == tape.values
@@ -93,9 +98,12 @@ def test_a_tape_counts_the_gaps_it_closes() -> None:
     ],
 )
 def test_a_bad_candle_is_named(rows: list[Any], word: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
+    def read() -> None:
         typical_price(rows)
         read_tape(rows, UNITS)
+
+    with pytest.raises(InvalidInput) as caught:
+        read()
     assert word in caught.value.message
 
 
