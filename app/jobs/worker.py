@@ -11,7 +11,6 @@ import random
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy import delete, insert
@@ -33,11 +32,10 @@ from app.logs import get_logger
 from app.models.execution import Notice, ServiceState
 from app.models.strategy import Decision
 from app.services.exchange.binance import BinanceMarketData, BinanceSession, Endpoints
-from app.services.exchange.clock import measure_offset
+from app.services.exchange.clock import ClockVerdict, measure_offset, verdict
 from app.services.exchange.paper_control import PaperControlClient
 from app.services.exchange.vault_private import Ed25519Key, Vault
 from app.services.exchange.weight import WeightBudget
-from app.services.execution.health import CLOCK_BLOCK_MS, CLOCK_WARN_MS
 from app.services.execution.lease import Lease, LeaseLost
 from app.services.execution.reconcile import Reconciler
 from app.services.execution.store_postgres import PostgresStore
@@ -63,22 +61,13 @@ class WatchdogFired(Exception):
     """Reconciliation has not succeeded to run for too long: better to start again."""
 
 
-@dataclass(slots=True)
-class _ClockState:
-    offset_ms: int | None = None
-
-    def blocks(self) -> bool:
-        """Whether new orders are blocked: never measured, or more than 5 s apart from the exchange."""
-        return self.offset_ms is None or abs(self.offset_ms) > CLOCK_BLOCK_MS
-
-
 class Worker:
     """Everything the worker is made of, put together once."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clock = SystemClock()
-        self._clock_state = _ClockState()
+        self._clock_verdict = verdict(None)
         self._ids = RandomIds()
         self._stopping = asyncio.Event()
         self._healthy = False
@@ -202,7 +191,7 @@ class Worker:
         """Why no new order may be sent now; empty when it may."""
         if not self._healthy:
             return "the execution service is not healthy"
-        if self._clock_state.blocks():
+        if self._clock_verdict is ClockVerdict.BLOCK:
             return "the clock differs from the exchange's by more than 5 s"
         return ""
 
@@ -330,17 +319,18 @@ class Worker:
     async def _sync_clock(self) -> None:
         sample = await measure_offset(self._market_data, self._clock.now_ms)
         self._clock.offset_ms = sample.offset_ms
-        self._clock_state.offset_ms = sample.offset_ms
+        self._clock_verdict = verdict(sample.offset_ms)
         await self._lease.set_clock(sample.offset_ms)
         drift_s = sample.offset_ms / 1000
-        if abs(sample.offset_ms) > CLOCK_BLOCK_MS:
-            log.error("clock drift: new orders are blocked", time_drift_seconds=drift_s)
-            async with self._store.transaction() as tx:
-                await tx.add_incident("CLOCK_DRIFT", "the clock differs from the exchange's by more than 5 s")
-        elif abs(sample.offset_ms) > CLOCK_WARN_MS:
-            log.warning("clock drift", time_drift_seconds=drift_s)
-        else:
-            log.debug("clock", time_drift_seconds=drift_s)
+        match verdict(sample.offset_ms):
+            case ClockVerdict.BLOCK:
+                log.error("the clock is off: new orders are blocked", time_drift_seconds=drift_s)
+                async with self._store.transaction() as tx:
+                    await tx.add_incident("CLOCK_DRIFT", "the clock differs from the exchange's by more than 5 s")
+            case ClockVerdict.WARN:
+                log.warning("the clock drifts", time_drift_seconds=drift_s)
+            case ClockVerdict.FINE:
+                log.info("clock checked", time_drift_seconds=drift_s)
 
     async def _reconcile_all(self, trigger: str) -> None:
         for account_id in list(self._account_work.trading):

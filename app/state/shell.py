@@ -58,13 +58,14 @@ def _service(health: ServiceHealth) -> dict[str, str]:
     }
 
 
+_CLOCK_TONES = {"FINE": "ok", "WARN": "wait", "BLOCK": "bad"}
+
+
 def _clock(health: ServiceHealth) -> dict[str, str]:
     offset = health.clock_offset_ms
     if offset is None:
         return {"clock": "not measured", "clock_tone": "wait"}
-    size = abs(offset)
-    colour = "bad" if size > execution.CLOCK_BLOCK_MS else "wait" if size > execution.CLOCK_WARN_MS else "ok"
-    return {"clock": f"{offset:+d} ms", "clock_tone": colour}
+    return {"clock": f"{offset:+d} ms", "clock_tone": _CLOCK_TONES[health.clock.value]}
 
 
 def _books(accounts: list[AccountView], unit: Unit) -> dict[str, str]:

@@ -14,7 +14,7 @@ from app.domain.clock import Clock, Ids
 from app.domain.errors import Unavailable
 from app.domain.orders import EventSource, Order
 from app.services.execution.accounts import AccountView, get_account, list_accounts, request_paper_account
-from app.services.execution.health import CLOCK_BLOCK_MS, CLOCK_WARN_MS, ServiceHealth, service_health
+from app.services.execution.health import ServiceHealth, service_health
 from app.services.execution.intents import BY_HAND, OrderDraft, commit_intent, describe, request_cancel
 from app.services.execution.kill_switch import (
     KillSwitchView,
@@ -41,8 +41,6 @@ from app.services.execution.views import (
 )
 
 __all__ = [
-    "CLOCK_BLOCK_MS",
-    "CLOCK_WARN_MS",
     "UI_CHANNEL",
     "WORK_CHANNEL",
     "AccountView",

@@ -8,12 +8,10 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models.execution import ServiceState, WorkerLease
+from app.services.exchange.clock import ClockVerdict, verdict
 
 #: A lease not renewed for this long means that no worker is alive.
 STALE_AFTER_S = 15.0
-#: Offsets to the exchange's clock: warned about, and trading stopped.
-CLOCK_WARN_MS = 1_000
-CLOCK_BLOCK_MS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +26,11 @@ class ServiceHealth:
     clock_offset_ms: int | None
     clock_checked_at: datetime | None
     recovered_at: datetime | None
+
+    @property
+    def clock(self) -> ClockVerdict:
+        """What the last measured offset to the exchange allows."""
+        return verdict(self.clock_offset_ms)
 
 
 async def service_health(
