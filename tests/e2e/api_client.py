@@ -43,7 +43,7 @@ class Api:
 
     def send(self, method: str, path: str, *, key: str = "", **options: Any) -> httpx.Response:
         """Any request under /api/v1; the answer whatever it is."""
-        headers = {"Authorization": f"Bearer {self._token()}", **options.pop("headers", {})}
+        headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
         if method != "GET":
             headers["Idempotency-Key"] = key or uuid.uuid4().hex
         return self.http.request(method, f"/api/v1{path}", headers=headers, **options)
@@ -60,7 +60,9 @@ class Api:
         """The body of a successful DELETE."""
         return _body(self.send("DELETE", path))
 
-    def _token(self) -> str:
+    @property
+    def token(self) -> str:
+        """An access token that is still good for a while."""
         if time.monotonic() - self._signed_in_at > 300:
             answer = self.http.post("/api/v1/auth/token", json=self._credentials)
             assert answer.status_code == 200, answer.text
@@ -90,7 +92,9 @@ class Api:
 
         def look() -> Any:
             found = self.order(order_id)
-            return found if found["order"]["status"] in wanted else None
+            status = found["order"]["status"]
+            assert status in wanted or status not in FINAL, f"order {order_id} is {status}: {found}"
+            return found if status in wanted else None
 
         return wait_for(look, f"order {order_id} becomes one of {sorted(wanted)}", within_s=within_s, every_s=0.1)
 
