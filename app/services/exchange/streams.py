@@ -165,12 +165,19 @@ class Supervisor:
     """Runs feeds for ever. `jitter()` gives numbers in [0, 1) that spread the reconnects of many clients."""
 
     def __init__(
-        self, *, clock: Clock, budget: WeightBudget, jitter: Callable[[], float], silence_s: float = SILENCE_S
+        self,
+        *,
+        clock: Clock,
+        budget: WeightBudget,
+        jitter: Callable[[], float],
+        silence_s: float = SILENCE_S,
+        reply_timeout_s: float = REPLY_TIMEOUT_S,
     ) -> None:
         self._clock = clock
         self._budget = budget
         self._jitter = jitter
         self._silence_s = silence_s
+        self._reply_timeout_s = reply_timeout_s
         self._open: set[aiohttp.ClientSession] = set()
         self._closed = False
 
@@ -251,10 +258,10 @@ class Supervisor:
         """Frames as objects. A long silence is probed; an error frame, or no answer in time, ends the stream."""
         while True:
             try:
-                message = await socket.receive(timeout=REPLY_TIMEOUT_S if replying else self._silence_s)
+                message = await socket.receive(timeout=self._reply_timeout_s if replying else self._silence_s)
             except TimeoutError:
                 if replying:
-                    raise StreamEnded(f"no answer within {REPLY_TIMEOUT_S:.0f} s") from None
+                    raise StreamEnded(f"no answer within {self._reply_timeout_s:g} s") from None
                 await socket.send_str(feed.probe())
                 replying = True
                 continue
