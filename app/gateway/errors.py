@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
@@ -98,13 +98,20 @@ def response_for(error: Exception, *, request_id: str) -> JSONResponse:
     if isinstance(error, HTTPException):
         code = _ROUTING.get(error.status_code, "bad_request")
         return answer(error.status_code, code, str(error.detail), request_id=request_id, headers=error.headers)
-    if isinstance(error, (OperationalError, InterfaceError, PoolTimeout)):
+    if is_database_away(error):
         log.warning("database not available", error=type(error).__name__, reason=str(getattr(error, "orig", error)))
         message = "The database cannot be reached at the moment. Nothing was changed; please try again shortly."
         return answer(503, "unavailable", message, request_id=request_id, headers={"Retry-After": "5"})
     log.error("unexpected error", exc_info=error)
     message = "Something went wrong on our side. Please report the request id."
     return answer(500, "internal_error", message, request_id=request_id)
+
+
+def is_database_away(error: Exception) -> bool:
+    """Whether the error says that the database cannot be reached, or is too busy to answer in time."""
+    if isinstance(error, (OperationalError, InterfaceError, PoolTimeout)):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 def answer(

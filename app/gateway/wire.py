@@ -20,6 +20,7 @@ from app.domain.money import parse_amount, plain
 from app.domain.orders import Order
 
 MAX_ID = 2**63 - 1
+_DEEPEST = 64
 
 
 def to_json(value: Any) -> Any:
@@ -89,9 +90,11 @@ class CanonicalJSON(JSONResponse):
 
 def refuse_unstorable(value: Any) -> Any:
     """`value` unless it holds something that PostgreSQL cannot keep. Raises ValueError saying what."""
-    pending = [value]
+    pending = [(value, 0)]
     while pending:
-        item = pending.pop()
+        item, depth = pending.pop()
+        if depth > _DEEPEST:
+            raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
         if isinstance(item, str):
             if "\x00" in item or any("\ud800" <= char <= "\udfff" for char in item):
                 raise ValueError("there is a character in a text that cannot be stored")
@@ -99,9 +102,9 @@ def refuse_unstorable(value: Any) -> Any:
             if not math.isfinite(item):
                 raise ValueError("numbers must be finite")
         elif isinstance(item, Mapping):
-            pending += [*item.keys(), *item.values()]
+            pending += [(inner, depth + 1) for inner in (*item.keys(), *item.values())]
         elif isinstance(item, (list, tuple)):
-            pending += item
+            pending += [(inner, depth + 1) for inner in item]
     return value
 
 

@@ -1,13 +1,27 @@
 """The routes, a file a subject. They check the shape of what comes in, call services, shape what goes out."""
 
-from app.gateway.routes import accounts, auth, health, kill_switches, market, orders, users
+from app.gateway.routes import (
+    accounts,
+    auth,
+    health,
+    kill_switches,
+    market,
+    orders,
+    paper_markets,
+    portfolio,
+    strategies,
+    users,
+)
 
 ROUTERS = (
     health.router,
     auth.router,
     orders.router,
     accounts.router,
-    kill_switches.router,
+    portfolio.router,
+    strategies.router,
     market.router,
+    paper_markets.router,
+    kill_switches.router,
     users.router,
 )

@@ -20,6 +20,7 @@ from app.services.execution import engage_kill_switch, kill_switches, release_ki
 from app.services.identity import Caller
 from app.services.identity.audit import audited
 from app.services.ownership import owned_account
+from app.services.strategy.runs import run_detail
 
 router = APIRouter(prefix="/api/v1", tags=["kill switch"])
 
@@ -27,7 +28,7 @@ router = APIRouter(prefix="/api/v1", tags=["kill switch"])
 class SwitchBody(Body):
     """Which switch, and why. `scope_id` is 0 for the global one."""
 
-    scope: Literal["global", "account"]
+    scope: Literal["global", "account", "run"]
     scope_id: Annotated[int, Field(ge=0, le=MAX_ID)] = 0
     reason: Annotated[str, Field(max_length=300)]
 
@@ -70,8 +71,10 @@ async def _check_scope(session: AsyncSession, caller: Caller, body: SwitchBody) 
     if body.scope == "global":
         if not (caller.viewer and caller.viewer.is_admin):
             raise NotAllowed("Only an admin may use the global kill switch.")
-    else:
+    elif body.scope == "account":
         await owned_account(session, user_id=caller.user_id, account_id=body.scope_id)
+    else:
+        await run_detail(session, user_id=caller.user_id, run_id=body.scope_id)
 
 
 async def _write_down(
