@@ -10,6 +10,7 @@ Source: Binance Spot API, errors.md; rest-api.md "HTTP Return Codes" and "Genera
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 import aiohttp
@@ -41,6 +42,9 @@ DUPLICATE_ORDER = "duplicate order sent"
 #: INVALID_MESSAGE (filters), UNKNOWN_ORDER_COMPOSITION, SHUTTING_DOWN, UNSUPPORTED_OPERATION, INVALID_TIMESTAMP,
 #: INVALID_SIGNATURE.
 REFUSED_CODES = frozenset({-1002, -1013, -1014, -1016, -1020, TIMESTAMP_OUTSIDE_WINDOW, -1022})
+
+#: The query of an address in an exception's words: it may carry a signature.
+_QUERY = re.compile(r"\?\S+")
 
 RATE_STATUSES = frozenset({418, 429})
 FIREWALL_STATUS = 403
@@ -128,7 +132,7 @@ def of_exception(error: Exception) -> NotSent | Unknown:
     Times out while connecting and total time-outs are told apart by aiohttp: the former is a
     `ConnectionTimeoutError`, raised before the request is written.
     """
-    words = f"{type(error).__name__}: {error}"[:MESSAGE_LENGTH].rstrip(": ")
+    words = _QUERY.sub("?…", f"{type(error).__name__}: {error}")[:MESSAGE_LENGTH].rstrip(": ")
     never_connected = aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL
     if isinstance(error, never_connected):
         return NotSent(words)

@@ -182,6 +182,12 @@ def test_a_connection_that_never_was_proves_that_nothing_was_sent(error: Excepti
     assert isinstance(of_exception(error), NotSent)
 
 
+def test_a_signature_in_an_address_is_not_repeated() -> None:
+    error = aiohttp.ConnectionTimeoutError("Connection timeout to host http://x/api/v3/order?a=1&signature=abc now")
+    outcome = of_exception(error)
+    assert outcome == NotSent("ConnectionTimeoutError: Connection timeout to host http://x/api/v3/order?… now")
+
+
 @pytest.mark.parametrize(
     "error",
     [
