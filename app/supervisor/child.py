@@ -80,49 +80,51 @@ class Child:
             await asyncio.wait_for(process.wait(), self.program.stop_within_s)
         except TimeoutError:
             self._say(f"{self.program.name} did not stop within {self.program.stop_within_s:g} s and was killed")
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # it leads a session, and so a group, of its own
+            _kill_group(process.pid)
             await process.wait()
 
     async def _run_once(self, log: LogFile) -> int:
-        self._process = await asyncio.create_subprocess_exec(
-            *self.program.command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env={**self.program.environment, PARENT_VARIABLE: str(os.getpid())},
-            start_new_session=True,  # Ctrl-C is for us; we stop the children in order
-            preexec_fn=die_with_parent(signal.SIGTERM),
-        )
-        self.pid = self._process.pid
+        # A pipe of our own: asyncio's would make `wait` wait for every grandchild that has inherited it.
+        read_end, write_end = os.pipe()
+        output = asyncio.create_task(self._keep_output(read_end, log))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self.program.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=write_end,
+                env={**self.program.environment, PARENT_VARIABLE: str(os.getpid())},
+                start_new_session=True,  # Ctrl-C is for us; we stop the children in order
+                preexec_fn=die_with_parent(signal.SIGTERM),
+            )
+        finally:
+            os.close(write_end)
+        self._process, self.pid = process, process.pid
         if self._stopping.is_set():  # asked to stop while starting
-            self._process.terminate()
-        await self._keep_output(self._process, log)
-        return await self._process.wait()
+            process.terminate()
+        code = await process.wait()
+        _kill_group(process.pid)  # what it has started and left behind would hold its port
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(output, 1)
+        return code
 
-    async def _keep_output(self, process: asyncio.subprocess.Process, log: LogFile) -> None:
-        """Read until the child itself is gone; a grandchild may hold the pipe open for longer."""
-        assert process.stdout is not None
-        gone = asyncio.ensure_future(process.wait())
+    async def _keep_output(self, read_end: int, log: LogFile) -> None:
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb", buffering=0)
+        )
         rest = b""
-        while True:
-            chunk_task = asyncio.ensure_future(process.stdout.read(65_536))
-            await asyncio.wait({chunk_task, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not chunk_task.done():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(asyncio.shield(chunk_task), 0.5)
-            if not chunk_task.done():
-                chunk_task.cancel()
-                break
-            chunk = chunk_task.result()
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > _MAX_LINE_BYTES or not chunk:
-                lines, rest = [*lines, rest], b""
-            for line in filter(None, lines):
-                self._keep_line(line, log)
-            if not chunk:
-                break
-        gone.cancel()
+        try:
+            while chunk := await reader.read(65_536):
+                *lines, rest = (rest + chunk).split(b"\n")
+                if len(rest) > _MAX_LINE_BYTES:
+                    lines, rest = [*lines, rest], b""
+                for line in filter(None, lines):
+                    self._keep_line(line, log)
+            if rest:
+                self._keep_line(rest, log)
+        finally:
+            transport.close()
 
     def _keep_line(self, line: bytes, log: LogFile) -> None:
         log.write(line)
@@ -139,6 +141,12 @@ class Child:
         if lines and lines != self._told:  # the same end again needs no second telling
             self._say("\n".join(f"  {line}" for line in [*lines, f"(all of it in {self._log_path})"]))
         self._told = lines
+
+
+def _kill_group(leader: int) -> None:
+    """End whatever is left of a child's session; each child leads one of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def _signal_name(number: int) -> str:

@@ -103,6 +103,22 @@ time.sleep(60)"""
     assert log_of(tmp_path).count("clock drifts") == 2
 
 
+async def test_what_a_dead_child_left_behind_is_ended_before_the_next_start(tmp_path: Path) -> None:
+    code = f"""import subprocess, sys, time
+left = subprocess.Popen([sys.executable, "-c", {STUBBORN!r}], stdout=subprocess.DEVNULL)
+print(left.pid, flush=True)
+time.sleep(60)"""
+    told = Told()
+    async with running(code, tmp_path, told) as child:
+        await eventually(lambda: log_of(tmp_path).endswith("\n"), "a grandchild")
+        grandchild = psutil.Process(int(log_of(tmp_path)))
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+        await eventually(lambda: child.restarts == 1, "second start")
+
+        assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
+
+
 def test_children_do_not_outlive_a_supervisor_that_was_killed(tmp_path: Path) -> None:
     code = f"""
 import asyncio, os, sys
