@@ -18,11 +18,15 @@ from app.paper_exchange.settings import DEFAULT_PORT, PaperSettings
 TOKEN_VARIABLE = "PAPER_CONTROL_TOKEN"  # noqa: S105 - the name of a variable
 
 
-def _rate(text: str) -> Decimal:
+def _amount(text: str) -> Decimal:
     try:
-        rate = parse_amount(text)
+        return parse_amount(text)
     except InvalidInput as error:
         raise argparse.ArgumentTypeError(error.message) from error
+
+
+def _rate(text: str) -> Decimal:
+    rate = _amount(text)
     if rate >= 1:
         raise argparse.ArgumentTypeError("a fee is a share of the trade, like 0.001")
     return rate
@@ -44,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, help="of the synthetic markets made at the first start")
     parser.add_argument("--preset", type=Preset, choices=list(Preset), default=Preset.REALISTIC, metavar="NAME",
                         help="optimistic, realistic or harsh")  # fmt: skip
+    parser.add_argument("--half-spread-bps", type=_amount, help="instead of the preset's own, in 1/10,000 of the price")
     parser.add_argument("--maker-fee", type=_rate, default=Decimal("0.001"))
     parser.add_argument("--taker-fee", type=_rate, default=Decimal("0.001"))
     parser.add_argument("--weight-limit", type=int, default=6000, help="request weight a minute; 0: none")
@@ -62,6 +67,7 @@ def main() -> int:
         symbols=tuple(s for s in options.symbols.split(",") if s),
         seed=options.seed,
         preset=options.preset,
+        half_spread_bps=options.half_spread_bps,
         maker_fee=options.maker_fee,
         taker_fee=options.taker_fee,
         weight_limit_per_minute=options.weight_limit,

@@ -29,6 +29,7 @@ from app.paper_exchange.units import Units
 
 Handler = Callable[[web.Request], Awaitable[Any]]
 MAX_SEED = 2**63 - 1
+MAX_REPLAY_BYTES = 256 << 20  # unpacked; 300,000 candles are about 20 MB
 
 
 class Control:
@@ -98,14 +99,16 @@ class Control:
 
     async def _set_market(self, request: web.Request) -> Any:
         symbol = request.match_info["symbol"]
-        raw = await request.read()
+        raw = await request.clone(client_max_size=MAX_REPLAY_BYTES).read()
         body = await asyncio.to_thread(_parse_object, raw)
         kind = body.get("source")
         if kind == "synthetic":
             seed = body.get("seed", 1)
             if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
                 raise InvalidInput("seed must be a whole number from 0", field="seed")
-            return (await self._exchange.set_synthetic(symbol, seed)).status()
+            price = body.get("price")
+            first = None if price is None else parse_amount(price, field="price", positive=True)
+            return (await self._exchange.set_synthetic(symbol, seed, first)).status()
         if kind == "replay":
             return (await self._set_replay(symbol, body)).status()
         raise InvalidInput('source must be "synthetic" or "replay"', field="source")
@@ -182,6 +185,8 @@ def _json(handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamRespo
             return _answer({"error": error.message, "field": error.field}, 400)
         except NotFound as error:
             return _answer({"error": error.message}, 404)
+        except web.HTTPRequestEntityTooLarge:
+            return _answer({"error": "the body is too large"}, 413)
         except ApiError as error:
             return _answer({"error": error.msg, **error_body(error)}, error.status)
 

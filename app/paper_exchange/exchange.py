@@ -47,7 +47,7 @@ class Exchange:
         self.clock = clock
         self.store = store
         fees = Fees(settings.maker_fee, settings.taker_fee)
-        self.engine = Engine(settings.preset, fees, lambda: random_text(CLIENT_ID_LENGTH))
+        self.engine = Engine(settings.preset_rules(), fees, lambda: random_text(CLIENT_ID_LENGTH))
         self.live: dict[str, LiveMarket] = {}
         self.accounts: dict[int, Account] = {}
         self.accounts_by_key: dict[str, Account] = {}
@@ -111,17 +111,14 @@ class Exchange:
 
     # -- markets -----------------------------------------------------------------------------------------
 
-    async def set_synthetic(self, symbol: str, seed: int) -> LiveMarket:
+    async def set_synthetic(self, symbol: str, seed: int, first_price: Decimal | None = None) -> LiveMarket:
         """Make `symbol` a synthetic market from `seed`. Raises InvalidInput for a name that is no symbol."""
-        first_price = DEFAULT_PRICES.get(symbol, 100.0)
-        rules = self._rules(symbol, Decimal(str(first_price)))
-        return await self.set_source(rules, Synthetic(symbol, seed, Units.of(rules), first_price))
+        price = first_price or DEFAULT_PRICES.get(symbol, Decimal(100))
+        rules = self.rules_of(symbol, price)
+        return await self.set_source(rules, Synthetic(symbol, seed, Units.of(rules), float(price)))
 
     def rules_of(self, symbol: str, price: Decimal) -> SymbolRules:
         """The rules a symbol has, or would have at that price. Raises InvalidInput for a name that is no symbol."""
-        return self._rules(symbol, price)
-
-    def _rules(self, symbol: str, price: Decimal) -> SymbolRules:
         if symbol in self.live:
             return self.live[symbol].rules
         return KNOWN.get(symbol) or rules_for(symbol, price)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 
 from app.domain.errors import require
-from app.domain.intrabar import RULES, Preset
+from app.domain.intrabar import PresetRules
 from app.domain.money import ZERO, floor_to_step
 from app.domain.orders import OrderType, Side, TimeInForce
 from app.domain.symbols import SymbolRules
@@ -35,8 +35,8 @@ class Fees:
 class Engine:
     """All books of the exchange. Times are exchange milliseconds given by the caller."""
 
-    def __init__(self, preset: Preset, fees: Fees, make_id: Callable[[], str]) -> None:
-        self.preset = RULES[preset]
+    def __init__(self, preset: PresetRules, fees: Fees, make_id: Callable[[], str]) -> None:
+        self.preset = preset
         self.fees = fees
         self.ledger = Ledger()
         self.markets: dict[str, Market] = {}

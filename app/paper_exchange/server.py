@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 STEP_MS = 250
-MAX_BODY_BYTES = 256 << 20  # a replay of hundreds of thousands of candles
+MAX_BODY_BYTES = 1 << 20  # of any request but a replay
 
 
 class Server:

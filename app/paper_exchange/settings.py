@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
-from app.domain.intrabar import Preset
+from app.domain.intrabar import RULES, Preset, PresetRules
 from app.paper_exchange.errors import StartError
 
 DEFAULT_PORT = 8701
@@ -26,10 +26,16 @@ class PaperSettings:
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")  # synthetic markets made at the first start
     seed: int = 1
     preset: Preset = Preset.REALISTIC
+    half_spread_bps: Decimal | None = None  # instead of the preset's own
     maker_fee: Decimal = Decimal("0.001")
     taker_fee: Decimal = Decimal("0.001")
     weight_limit_per_minute: int = 6000  # per address; 0: none
     port_file: Path | None = None  # the port is written here once it is listened on
+
+    def preset_rules(self) -> PresetRules:
+        """The preset's numbers, with the spread of these settings."""
+        rules = RULES[self.preset]
+        return rules if self.half_spread_bps is None else replace(rules, half_spread_bps=self.half_spread_bps)
 
     def read_token(self) -> str | None:
         """The control token. Raises StartError when its file cannot be read or is empty."""

@@ -118,8 +118,8 @@ class Store:
                 log.critical("the paper exchange cannot write its file", path=str(self._path), error=str(error))
                 self._loop.call_soon_threadsafe(self._fail, batch)
                 break
-            if batch:
-                self._loop.call_soon_threadsafe(_finish, batch)
+            for write in batch:
+                self._loop.call_soon_threadsafe(_finish, write)
         connection.close()
 
     def _fail(self, batch: list[_Write]) -> None:
@@ -161,8 +161,9 @@ def _commit(connection: sqlite3.Connection, batch: list[_Write]) -> None:
         raise
 
 
-def _finish(batch: list[_Write]) -> None:
-    for write in batch:
+def _finish(write: _Write) -> None:
+    try:
         write.after()
+    finally:
         if not write.done.done():
             write.done.set_result(None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -24,7 +25,7 @@ _REGIME_CHANGES_PER_SECOND = 1 / 900
 _DRIFT_SHARE = 0.03  # of the volatility, up to
 _PULL_PER_SECOND = 2e-7  # towards the first price, so that weeks later it is still a price
 _SUBSTEPS = 5
-DEFAULT_PRICES = {"BTCUSDT": 100_000.0, "ETHUSDT": 3_500.0}
+DEFAULT_PRICES = {"BTCUSDT": Decimal(100_000), "ETHUSDT": Decimal(3_500)}
 
 
 @dataclass(slots=True)

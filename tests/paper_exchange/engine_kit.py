@@ -6,7 +6,7 @@ import itertools
 from decimal import Decimal
 from typing import Any
 
-from app.domain.intrabar import Preset
+from app.domain.intrabar import RULES, Preset
 from app.domain.orders import OrderType, Side, TimeInForce
 from app.paper_exchange.matching import Engine, Fees
 from app.paper_exchange.model import NewOrder
@@ -21,7 +21,7 @@ TYPICAL = Decimal(1)  # base volume of a usual candle
 def make_engine(preset: Preset = Preset.REALISTIC, accounts: int = 2, price: Decimal = PRICE) -> Engine:
     """An engine whose market stands at `price`."""
     numbers = itertools.count(1)
-    engine = Engine(preset, Fees(), lambda: f"auto-{next(numbers)}")
+    engine = Engine(RULES[preset], Fees(), lambda: f"auto-{next(numbers)}")
     engine.add_market(KNOWN[SYMBOL])
     for account_id in range(1, accounts + 1):
         engine.deposit(account_id, "USDT", Decimal(1_000_000), NOW_MS)

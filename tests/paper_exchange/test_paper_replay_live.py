@@ -160,17 +160,17 @@ async def test_a_standstill_of_the_process_is_a_gap_and_being_late_is_not(moving
     assert [float(b[1]) - float(a[1]) for a, b in pairwise(gap)] == [1, 1, 1]
 
 
-async def test_three_hundred_thousand_candles_are_taken_gzipped(paper: Paper) -> None:
+async def test_three_hundred_thousand_candles_are_taken_gzipped(moving: Paper) -> None:
     rows = flat_candles(300_000, "50000.01", "1.5")
     body = gzip.compress(json.dumps({"source": "replay", "candles": rows, "start": 200_000}).encode(), 1)
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Encoding": "gzip"}
     async with aiohttp.ClientSession() as session:
-        response = await session.post(f"{paper.url}/paper/markets/BTCUSDT", data=body, headers=headers)
+        response = await session.post(f"{moving.url}/paper/markets/BTCUSDT", data=body, headers=headers)
         assert response.status == 200, await response.text()
         status = await response.json()
     assert status["progress"] == {"played": 200_001, "of": 300_000}
     assert status["history_seconds"] == 86_400
-    assert len(await klines(paper, "1h")) in (24, 25)
+    assert len(await klines(moving, "1h")) in (24, 25)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +178,7 @@ async def test_three_hundred_thousand_candles_are_taken_gzipped(paper: Paper) ->
     [
         ("/paper/markets/BTCUSDT", {"source": "dream"}, 400, "source must be"),
         ("/paper/markets/BTCUSDT", {"source": "synthetic", "seed": "x"}, 400, "seed must be"),
+        ("/paper/markets/BTCUSDT", {"source": "synthetic", "price": "0"}, 400, "price must be above zero"),
         ("/paper/markets/BTC-USDT", {"source": "synthetic"}, 400, "is not a symbol"),
         ("/paper/markets/BTCUSDT", {"source": "replay", "candles": []}, 400, "at least 2 candles"),
         ("/paper/markets/BTCUSDT", {"source": "replay", "candles": rising(5), "start": 5}, 400, "start must be"),
