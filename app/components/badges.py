@@ -12,7 +12,8 @@ from app.components.html import pick, span
 def badge(text: Any, tone: Any = "", testid: Any = "") -> rx.Component:
     """A word in a tone: ok, bad, wait, info, or PAPER, TESTNET, LIVE."""
     tag: dict[str, Any] = {"data_testid": testid} if not isinstance(testid, str) or testid else {}
-    return span(text, class_name=_join("badge", tone), **tag)
+    shown = span(text, class_name=_join("badge", tone), **tag)
+    return shown if isinstance(text, str) else rx.cond(text, shown, rx.fragment())
 
 
 def signed(text: Any, **props: Any) -> rx.Component:

@@ -28,7 +28,7 @@ def text_field(
     """A labelled line of text. `name` is also its id and, with dashes, its testid."""
     props.setdefault("type", "text")
     props.setdefault("data_testid", name.replace("_", "-"))
-    invalid = {} if isinstance(wrong, str) else {"aria_invalid": pick(wrong != "", "true", "false")}
+    invalid = {} if isinstance(wrong, str) else {"aria_invalid": pick(wrong, "true", "false")}
     control_id = props.pop("id", name)
     control = input_(id=control_id, name=name, class_name="input", **invalid, **props)
     return field(text, control, control_id=control_id, hint=hint, wrong=wrong, full=full)

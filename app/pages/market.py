@@ -190,7 +190,7 @@ def _dataset(row: Row) -> rx.Component:
         td(row["rows"], class_name="num", data_testid="dataset-rows"),
         td(row["from"], class_name="nowrap muted"),
         td(row["to"], class_name="nowrap muted"),
-        td(row["gaps"], class_name=row["gaps_class"], data_testid="dataset-gaps"),
+        td(span(row["gaps"], class_name=row["gaps_class"]), class_name="nowrap", data_testid="dataset-gaps"),
         td(when(row["is_own"], _remove(row)), class_name="end"),
     )  # fmt: skip
 

@@ -105,7 +105,7 @@ def _account(row: Row) -> rx.Component:
 
 
 def _dialog() -> rx.Component:
-    asked = RiskState.asked
+    asked: Any = RiskState.asked
     engage = asked["act"] == "engage"
     return dialog(
         form(

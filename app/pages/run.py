@@ -12,9 +12,13 @@ from app.components.fields import submit
 from app.components.html import (
     Row,
     button,
+    dd,
     div,
+    dl,
+    dt,
     each,
     form,
+    fragment,
     input_,
     label,
     li,
@@ -30,7 +34,7 @@ from app.components.html import (
     when,
 )
 from app.components.lw_chart import lw_chart
-from app.components.panels import as_of, body, facts, panel, stat, stats
+from app.components.panels import as_of, body, panel, stat, stats
 from app.components.shell import shell
 from app.components.tables import data_table, empty
 from app.state.run import RunState
@@ -157,21 +161,16 @@ def _condition(row: Row) -> rx.Component:
 def _plan() -> rx.Component:
     row = RunState.plan
     shown = body(
-        facts(
-            ("State", badge(row["state"], row["tone"], "plan-state")),
-            ("Stop price", span(row["stop_price"], data_testid="stop-price")),
-            ("Time stop", row["time_stop"]),
-            ("Entry order", link(row["entry_order"], href=row["entry_href"])),
-            ("Stop order", link(row["stop_order"], href=row["stop_href"])),
-            ("Exit order", link(row["exit_order"], href=row["exit_href"])),
-            ("Left because", row["exit_reason"]),
-            ("Opened", row["opened"]),
-            ("Closed", row["closed"]),
-        ),
+        dl(each(RunState.plan_facts, _plan_fact), class_name="facts"),
         p("The plan belongs to execution: its stop goes on protecting the position even when the run is stopped.",
           class_name="note"),
     )  # fmt: skip
-    return panel("Plan", when(row["state"], shown, empty("No position was opened yet", "An entry makes a plan.")))
+    nothing = empty("No position was opened yet", "An entry makes a plan.")
+    return panel("Plan", when(row["state"], shown, nothing), actions=[badge(row["state"], row["tone"], "plan-state")])
+
+
+def _plan_fact(row: Row) -> rx.Component:
+    return fragment(dt(row["name"]), dd(when(row["href"], link(row["value"], href=row["href"]), span(row["value"]))))
 
 
 def _orders() -> rx.Component:

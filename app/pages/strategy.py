@@ -125,7 +125,9 @@ def _problem(row: Row) -> rx.Component:
 
 
 def _reading() -> rx.Component:
-    return panel("In plain English", body(p(StrategyState.reading, class_name="reading", data_testid="reading")))
+    stale = when(some(StrategyState.problems), span("of the last valid text", class_name="faint small"))
+    text = p(StrategyState.reading, class_name="reading", data_testid="reading")
+    return panel("In plain English", body(text), actions=[stale])
 
 
 def _versions() -> rx.Component:

@@ -68,6 +68,8 @@ class AuthState(rx.State):
     _viewer: Viewer | None = None
 
     def _become(self, viewer: Viewer | None, session_hash: str) -> None:
+        if self._viewer == viewer and self._session_hash == session_hash:
+            return  # nothing to send
         self._viewer, self._session_hash = viewer, session_hash
         self.email = viewer.email if viewer else ""
         self.role = viewer.role.value if viewer else ""

@@ -78,8 +78,7 @@ def handler(function: Callable[..., Any]) -> Any:
             field = error.field if isinstance(error, InvalidInput) else ""
             if "errors" in self.vars:
                 self.errors = {field or "form": words}
-            if not field or "errors" not in self.vars:
-                await say(self, "error", words)
+            await say(self, "error", words)
         except DATABASE_AWAY:
             await _tell_database_is_away(self)
         except DBAPIError as error:
@@ -209,7 +208,9 @@ def whole(value: Any, name: str = "number") -> int:
 
 def text_of(form: Any, name: str, *, most: int = 300) -> str:
     """A text of a sent form, trimmed. Raises InvalidInput when it is no text or longer than `most`."""
-    value = form.get(name, "") if isinstance(form, dict) else ""
+    value = form.get(name) if isinstance(form, dict) else None
+    if value is None:  # Reflex sends null for a field that is not on the page at the moment
+        return ""
     if not isinstance(value, str) or len(value) > most:
         raise InvalidInput(
             f"{name.replace('_', ' ').capitalize()} is not usable (at most {most} characters).", field=name

@@ -48,7 +48,7 @@ def _conditions(node: Any, depth: int) -> Iterator[Row]:
     if len(parts) == 1 and node.get("kind") in ("all", "any"):
         yield from _conditions(parts[0], depth)
         return
-    values = ", ".join(f"{one['text']} {_operand(one)}" for one in node.get("operands", []))
+    values = ", ".join(f"{one['text']} = {_operand(one)}" for one in node.get("operands", []))
     yield _line(str(node.get("text", "")), str(node.get("truth", "")), values, depth)
     for part in parts:
         yield from _conditions(part, depth + 1)

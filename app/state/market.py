@@ -83,7 +83,7 @@ class MarketState(PageState, rx.State):
 
 
 def _row(dataset: DatasetView, user_id: int) -> Row:
-    missing = f"{dataset.gaps:,} gaps, {dataset.missing:,} candles missing" if dataset.gaps else "no gaps"
+    gaps = f"{dataset.gaps:,} gap{'' if dataset.gaps == 1 else 's'}, {dataset.missing:,} missing"
     return {
         "id": str(dataset.id),
         "name": dataset.name,
@@ -92,7 +92,7 @@ def _row(dataset: DatasetView, user_id: int) -> Row:
         "rows": words.number(dataset.rows),
         "from": words.date_time(words.at_ms(dataset.first_ms)),
         "to": words.date_time(words.at_ms(dataset.last_ms)),
-        "gaps": missing.replace("1 gaps", "1 gap").replace(" 1 candles", " 1 candle") if dataset.gaps == 1 else missing,
+        "gaps": gaps if dataset.gaps else "no gaps",
         "gaps_class": "warn" if dataset.gaps else "muted",
         "imported": words.day_time(dataset.created_at),
         "fingerprint": dataset.sha256[:12],

@@ -42,7 +42,7 @@ def order_row(order: Order, accounts: dict[int, str] | None = None) -> Row:
         "quantity": _size(order),
         "price": words.price(order.price if order.price is not None else order.stop_price),
         "filled": words.quantity(order.filled),
-        "average": words.price(average_price(order)),
+        "average": words.rate(average_price(order)),
         "status": "Outcome unknown" if unknown else words.status_words(order.status.value),
         "tone": "wait" if unknown else words.tone(order.status.value),
         "reason": words.sentence(order.reject_reason) if order.reject_reason else "",
@@ -54,8 +54,8 @@ def order_row(order: Order, accounts: dict[int, str] | None = None) -> Row:
 
 
 def average_price(order: Order) -> Decimal | None:
-    """What the filled part cost a unit, to eight places; None before the first fill."""
-    return (order.filled_quote / order.filled).quantize(Decimal("1e-8")).normalize() if order.filled else None
+    """What the filled part cost a unit; None before the first fill."""
+    return order.filled_quote / order.filled if order.filled else None
 
 
 def fill_row(fill: BookedFill, accounts: dict[int, str] | None = None) -> Row:
@@ -87,7 +87,7 @@ def position_row(position: Any, quote: str) -> Row:
         "owner": position.run_name or (f"Run {position.run_id}" if position.run_id else "By hand"),
         "href": f"/runs/{position.run_id}" if position.run_id else "/orders",
         "quantity": words.quantity(position.quantity),
-        "average": words.price(_short(position.average_cost)),
+        "average": words.rate(position.average_cost),
         "price": words.price(position.price),
         "priced": words.clock_time(position.priced_at),
         "value": words.money(position.value, quote),
@@ -112,10 +112,6 @@ def _size(order: Order) -> str:
     if order.quantity is not None:
         return words.quantity(order.quantity)
     return f"{words.quantity(order.quote_quantity)} in quote" if order.quote_quantity is not None else UNKNOWN
-
-
-def _short(value: Decimal | None) -> Decimal | None:
-    return None if value is None else value.quantize(Decimal("1e-8")).normalize()
 
 
 def _cost(position: Any) -> Decimal | None:

@@ -23,6 +23,14 @@ from app.state.runs import position_of, run_row
 
 _CHART_CANDLES = 600
 _MOST_FRESH = 120
+_WHY = {
+    "rule": "the exit rule became true",
+    "stop": "the stop was reached",
+    "time": "its time was over",
+    "stopped": "the run was stopped with “close”",
+    "kill_switch": "the kill switch was engaged",
+    "refused": "the entry was refused",
+}
 
 
 @live("run", "order", "fill", "position", "price", "decision")
@@ -32,6 +40,7 @@ class RunState(PageState, rx.State):
     run: Row = {}  # noqa: RUF012
     position: Row = {}  # noqa: RUF012
     plan: Row = {}  # noqa: RUF012
+    plan_facts: list[Row] = []  # noqa: RUF012
     reading: str = ""
     decisions: list[Row] = []  # noqa: RUF012
     trace: list[Row] = []  # noqa: RUF012
@@ -64,6 +73,7 @@ class RunState(PageState, rx.State):
             run=run_row(run, position or None),
             position=position,
             plan=_plan_row(detail.plan),
+            plan_facts=_plan_facts(detail.plan),
             reading=detail.version.reading,
             decisions=[decision_row(decision) for decision in detail.decisions],
             trace=trace_rows(looked_at) if looked_at else [],
@@ -133,19 +143,25 @@ def _marker(fill: BookedFill) -> dict[str, Any]:
 
 
 def _plan_row(plan: PlanView | None) -> Row:
+    return {"state": words.status_words(plan.state), "tone": words.tone(plan.state)} if plan else {}
+
+
+def _plan_facts(plan: PlanView | None) -> list[Row]:
+    """What is known of the plan; what is not, is left out."""
     if plan is None:
-        return {}
-    orders = {"entry": plan.entry_order_id, "stop": plan.stop_order_id, "exit": plan.exit_order_id}
-    shown = {f"{name}_order": str(number or "") for name, number in orders.items()}
-    hrefs = {f"{name}_href": f"/orders/{number}" if number else "" for name, number in orders.items()}
-    return {
-        "state": words.status_words(plan.state),
-        "tone": words.tone(plan.state),
-        "stop_price": words.price(plan.stop_price),
-        "time_stop": words.clock_time(words.at_ms(plan.time_stop_ms)) if plan.time_stop_ms else "none",
-        "exit_reason": plan.exit_reason.replace("_", " "),
-        "opened": words.day_time(plan.opened_at),
-        "closed": words.day_time(plan.closed_at) if plan.closed_at else "",
-        **shown,
-        **hrefs,
-    }
+        return []
+    orders = (
+        ("Entry order", plan.entry_order_id),
+        ("Stop order", plan.stop_order_id),
+        ("Exit order", plan.exit_order_id),
+    )
+    time_stop = words.clock_time(words.at_ms(plan.time_stop_ms)) if plan.time_stop_ms else ""
+    pairs = [
+        ("Stop price", words.price(plan.stop_price) if plan.stop_price is not None else "", ""),
+        ("Leaves at", time_stop, ""),
+        *((name, str(number or ""), f"/orders/{number}") for name, number in orders),
+        ("Left because", _WHY.get(plan.exit_reason, plan.exit_reason.replace("_", " ")), ""),
+        ("Opened", words.day_time(plan.opened_at), ""),
+        ("Closed", words.day_time(plan.closed_at) if plan.closed_at else "", ""),
+    ]
+    return [{"name": name, "value": value, "href": href} for name, value, href in pairs if value]

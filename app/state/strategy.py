@@ -18,6 +18,20 @@ from app.state.rows import Row
 
 #: Longer texts are refused unread; validation has a limit of its own for what is in them.
 MOST_TEXT = 100_000
+_PARTS = (
+    "schema",
+    "name",
+    "note",
+    "market",
+    "params",
+    "series",
+    "entry",
+    "exit",
+    "order",
+    "sizing",
+    "protect",
+    "limits",
+)
 
 
 @live()
@@ -68,7 +82,7 @@ class StrategyState(PageState, rx.State):
         """Put a version into the editor."""
         document = self._documents[number]
         self._hash = version_hash(document)
-        text = json.dumps(document, indent=2, ensure_ascii=False)
+        text = json.dumps(_in_order(document), indent=2, ensure_ascii=False)
         put(self, number=number, text=text, editor_key=f"{self._id}-{number}-{len(self.versions)}")
         self._check(text)
 
@@ -133,6 +147,12 @@ class StrategyState(PageState, rx.State):
             what = f"strategy:{self._id}"
             await audited(unit.session, unit.caller, "strategy.archived", object=what, clock=unit.clock)
         return rx.redirect("/strategies")
+
+
+def _in_order(document: dict[str, Any]) -> dict[str, Any]:
+    """The document's parts in the order in which one thinks of them (the database keeps none)."""
+    known = {name: document[name] for name in _PARTS if name in document}
+    return known | {name: value for name, value in document.items() if name not in known}
 
 
 def _problems(problems: Iterable[Problem]) -> list[Row]:

@@ -88,6 +88,15 @@ def price(value: Decimal | None) -> str:
     return f"{value:,.{min(places, 8)}f}"
 
 
+def rate(value: Decimal | None) -> str:
+    """A computed price, an average for instance: cents above 100, else five significant digits."""
+    if value is None:
+        return UNKNOWN
+    if abs(value) >= 100:
+        return f"{value:,.2f}"
+    return plain(Decimal(f"{value:.5g}"))
+
+
 def signed(value: Decimal | None, asset: str = "USDT") -> str:
     """A profit or loss with its sign; an ASCII minus, so that the page can colour it."""
     if value is None:
