@@ -12,13 +12,11 @@ from enum import StrEnum
 import httpx
 import psycopg
 from rich.console import Console
-from sqlalchemy.exc import SQLAlchemyError
 
 from app import frontend
 from app.config import ROLES, Role, Settings
 from app.database import migrate
-from app.database.engine import plain_url
-from app.database.urls import database_url
+from app.database.urls import database_url, plain_url
 from app.domain.errors import PlumblineError
 from app.os_processes import port_is_free
 from app.supervisor.data_dir import database_available, embedded_postgres
@@ -167,10 +165,7 @@ def _roles_apart(urls: dict[Role, str]) -> Finding:
 
 
 def _schema(migrator_url: str) -> Finding:
-    try:
-        current, newest = migrate.current_revision(migrator_url), migrate.newest_revision()
-    except SQLAlchemyError as error:
-        return Finding(Status.FAIL, "schema", str(error), "Run `plumbline migrate`.")
+    current, newest = migrate.current_revision(migrator_url), migrate.newest_revision()
     if current != newest:
         return Finding(Status.FAIL, "schema", f"at {current}, this version wants {newest}", "Run `plumbline migrate`.")
     return Finding(Status.OK, "schema", f"newest ({current})")

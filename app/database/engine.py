@@ -5,19 +5,15 @@ from __future__ import annotations
 from sqlalchemy import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from app.database.urls import CONNECT_TIMEOUT_S, plain_url
+
 STATEMENT_TIMEOUT_MS = 30_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
-CONNECT_TIMEOUT_S = 5
 
 
 def driver_url(url: str) -> URL:
     """`url` (postgres:// or postgresql://, with or without a driver) for SQLAlchemy with psycopg 3."""
-    return make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+psycopg")
-
-
-def plain_url(url: str) -> str:
-    """`url` for psycopg itself, without SQLAlchemy's driver name."""
-    return driver_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    return make_url(plain_url(url)).set(drivername="postgresql+psycopg")
 
 
 def make_engine(

@@ -14,7 +14,7 @@ from psycopg import sql
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database.engine import CONNECT_TIMEOUT_S, plain_url
+from app.database.urls import CONNECT_TIMEOUT_S, plain_url
 from app.logs import get_logger
 
 log = get_logger(__name__)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import psycopg
 
 from app.config import Role, Settings
-from app.database.engine import CONNECT_TIMEOUT_S, plain_url
 from app.domain.errors import Unavailable
+
+CONNECT_TIMEOUT_S = 5
+
+
+def plain_url(url: str) -> str:
+    """`url` for psycopg itself: `postgresql://…`, without the name of a driver."""
+    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)
 
 
 def database_url(settings: Settings, role: Role) -> str:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
+import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-import httpx
-from sqlalchemy.exc import SQLAlchemyError
+from urllib.parse import urlsplit
 
 from app import frontend
 from app.config import Process, Role, Settings, child_environment
 from app.database import migrate
 from app.database.embedded import EmbeddedPostgres
-from app.database.engine import make_engine, session_factory
 from app.database.urls import database_url, require_database
 from app.domain.errors import InvalidInput, Unavailable
 from app.os_processes import free_port, port_is_free
-from app.services.identity.setup import ensure_setup_link
-from app.services.runtime import SystemClock
 from app.supervisor.child import FIRST_PAUSE_S, LONGEST_PAUSE_S, Child, Program, Say
 from app.supervisor.data_dir import embedded_postgres, locked, make_data_dir
 
@@ -122,41 +119,51 @@ async def _run(settings: Settings, server: EmbeddedPostgres | None, build: Path,
 async def _announce(settings: Settings, say: Say) -> None:
     await _until_healthy(settings, say)
     say(f"Plumbline is ready at {settings.public_url}")
-    engine = make_engine(database_url(settings, "web"), application_name="plumbline-up", pool_size=1)
-    try:
-        link = await ensure_setup_link(session_factory(engine), settings.public_url, SystemClock())
-    finally:
-        await engine.dispose()
+    link = await _setup_link(settings)
     if link is not None:
         say(f"Nobody can sign in yet. Create the first admin with this link (it works once):\n  {link}")
 
 
-async def _until_healthy(settings: Settings, say: Say) -> None:
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
-    address = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-    started, told = time.monotonic(), False
-    async with httpx.AsyncClient(base_url=address, timeout=5, trust_env=False) as client:
-        while True:
-            problem = await _problem(client)
-            if not problem:
-                return
-            if not told and time.monotonic() - started > PATIENCE_S:
-                say(f"Not ready after {PATIENCE_S:g} s, and still waiting: {problem} (logs are in {settings.logs_dir})")
-                told = True
-            await asyncio.sleep(0.1)
+async def _setup_link(settings: Settings) -> str | None:
+    # Imported now: while starting, the processor belongs to the children.
+    from app.database.engine import make_engine, session_factory
+    from app.services.identity.setup import ensure_setup_link
+    from app.services.runtime import SystemClock
 
-
-async def _problem(client: httpx.AsyncClient) -> str:
+    engine = make_engine(database_url(settings, "web"), application_name="plumbline-up", pool_size=1)
     try:
-        response = await client.get("/health")
-    except httpx.HTTPError as error:
+        return await ensure_setup_link(session_factory(engine), settings.public_url, SystemClock())
+    finally:
+        await engine.dispose()
+
+
+async def _until_healthy(settings: Settings, say: Say) -> None:
+    started, told = time.monotonic(), False
+    while problem := await asyncio.to_thread(_problem, settings):
+        if not told and time.monotonic() - started > PATIENCE_S:
+            say(f"Not ready after {PATIENCE_S:g} s, and still waiting: {problem} (logs are in {settings.logs_dir})")
+            told = True
+        await asyncio.sleep(0.1)
+
+
+def _problem(settings: Settings) -> str:
+    """Why /health does not say that all is well; empty when it does."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
+    connection = http.client.HTTPConnection(host, settings.port, timeout=5)
+    try:
+        connection.request("GET", "/health", headers={"Host": urlsplit(settings.public_url).netloc})
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, http.client.HTTPException) as error:
         return f"the web process does not answer yet ({type(error).__name__})"
-    if response.status_code == 200:
+    finally:
+        connection.close()
+    if response.status == 200:
         return ""
     try:
-        return str(response.json()["reason"])
+        return str(json.loads(body)["reason"])
     except (ValueError, KeyError, TypeError):
-        return f"/health answers {response.status_code}"
+        return f"/health answers {response.status}"
 
 
 async def _watch_postgres(server: EmbeddedPostgres, say: Say) -> None:
@@ -178,12 +185,9 @@ async def _watch_postgres(server: EmbeddedPostgres, say: Say) -> None:
 def _migrate(settings: Settings, say: Say) -> None:
     url = database_url(settings, "migrator")
     require_database(url)
-    try:
-        if migrate.current_revision(url) != migrate.newest_revision():
-            say("Bringing the database to the newest schema ...")
-            migrate.upgrade(url)
-    except SQLAlchemyError as error:
-        raise Unavailable(f"The database could not be migrated: {error}") from error
+    if migrate.current_revision(url) != migrate.newest_revision():
+        say("Bringing the database to the newest schema ...")
+        migrate.upgrade(url)
 
 
 def _own_url(settings: Settings, role: Role) -> dict[str, str]:

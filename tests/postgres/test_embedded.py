@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from app.config import ROLES, Settings
 from app.database import migrate
@@ -176,6 +178,13 @@ def test_a_database_is_migrated_once_and_knows_it(postgres_server: EmbeddedPostg
 
     assert migrate.current_revision(url) == migrate.newest_revision() is not None
     migrate.upgrade(url)
+
+
+def test_the_newest_revision_is_the_one_alembic_names() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrate.SCRIPTS))
+
+    assert migrate.newest_revision() == ScriptDirectory.from_config(config).get_current_head()
 
 
 def test_a_process_without_any_database_is_told_what_to_do(tmp_path: Path) -> None:
