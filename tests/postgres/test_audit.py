@@ -103,6 +103,19 @@ def test_a_recomputed_entry_shows_in_the_next_one(own_books: Books) -> None:
     assert first_broken(own_books) == 3
 
 
+def test_a_missing_number_shows_even_when_all_hashes_fit(own_books: Books) -> None:
+    for _ in range(3):
+        append(own_books.web)
+
+    drop_and_rebuild("UPDATE auth.audit_log SET seq = 9 WHERE seq = 3")(own_books)
+    drop_and_rebuild("UPDATE auth.audit_log AS l SET hash = auth.audit_hash(l) WHERE seq = 9")(own_books)
+    own_books.owner.execute(
+        "UPDATE auth.audit_head SET (seq, hash) = (SELECT seq, hash FROM auth.audit_log WHERE seq = 9)"
+    )
+
+    assert first_broken(own_books) == 3
+
+
 def test_entries_at_once_keep_the_chain_whole(own_books: Books, database_urls: dict[Role, str]) -> None:
     def append_ten(role: Role) -> list[int]:
         with psycopg.connect(database_urls[role], autocommit=True) as connection:

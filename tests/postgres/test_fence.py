@@ -88,6 +88,12 @@ def test_knowledge_needs_an_epoch(books: Books, role: str, kind: str) -> None:
         books.event(connection, order_id, 4, kind, from_status="OPEN", to_status="OPEN", epoch=None, source="user")
 
 
+def test_what_the_fence_cannot_judge_is_refused(books: Books) -> None:
+    with refused(Refusal.FENCED, "only the worker in office may write it"), books.web.transaction():
+        order_id = insert(books.web, "execution.orders", books.order_row(), "id")
+        books.event(books.web, order_id, 1, "rejected", to_status="REJECTED", epoch=None, source="user")
+
+
 def test_the_worker_says_nothing_without_an_epoch(books: Books) -> None:
     order_id = books.open_order()
     without: dict[str, Any] = {"epoch": None, "source": "user"}

@@ -102,6 +102,22 @@ def test_an_event_alone_is_refused_at_commit(books: Books) -> None:
         books.event(books.worker, order_id, 4, "canceled", from_status="OPEN", to_status="CANCELED")
 
 
+def test_also_an_event_without_an_edge_is_refused_alone(books: Books) -> None:
+    order_id = books.open_order()
+
+    with refused(Refusal.UNTOLD, "with version 3, its newest event says OPEN with seq 4"):
+        books.event(books.worker, order_id, 4, "note", from_status="OPEN", to_status="OPEN")
+
+
+def test_an_order_takes_its_events_one_by_one(books: Books) -> None:
+    order_id = books.open_order()
+
+    with refused(Refusal.UNTOLD, "no event says so"), books.worker.transaction():
+        books.event(books.worker, order_id, 4, "note", from_status="OPEN", to_status="OPEN")
+        books.event(books.worker, order_id, 5, "note", from_status="OPEN", to_status="OPEN")
+        books.update(books.worker, order_id, status="OPEN", version=5)
+
+
 @pytest.mark.parametrize("seq", [3, 5])
 def test_events_are_numbered_without_gaps(books: Books, seq: int) -> None:
     order_id = books.open_order()
@@ -217,6 +233,18 @@ def test_a_fill_needs_its_event(books: Books) -> None:
 
     with refused(Refusal.UNTOLD, "no event of this transaction brought it"):
         insert(books.worker, "execution.fills", books.fill_row(order_id))
+
+
+def test_a_fill_comes_in_its_events_own_transaction(books: Books) -> None:
+    order_id = books.open_order()
+    fill = books.fill_row(order_id)
+    with books.worker.transaction():
+        told = {"from_status": "OPEN", "to_status": "OPEN", "dedup_key": f"fill:{fill['trade_id']}"}
+        books.event(books.worker, order_id, 4, "note", **told)
+        books.update(books.worker, order_id, version=4, status="OPEN")
+
+    with refused(Refusal.UNTOLD, "no event of this transaction brought it"):
+        insert(books.worker, "execution.fills", fill)
 
 
 @pytest.mark.parametrize("claim", [{"filled": Decimal("0.5")}, {"filled_quote": 5}])
