@@ -83,8 +83,8 @@ class Server:
             self._pulse.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._pulse
-        for socket in list(self._sockets):
-            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"Server shutdown")
+        closing = [s.close(code=WSCloseCode.GOING_AWAY, message=b"Server shutdown") for s in self._sockets]
+        await asyncio.gather(*closing, return_exceptions=True)
         if self._runner is not None:
             await self._runner.cleanup()
 

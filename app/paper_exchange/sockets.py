@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from app.paper_exchange.hub import Outbox
 
 PING_EVERY_S = 20.0
 PONG_WITHIN_S = 60.0
+CLOSE_WITHIN_S = 2.0
 MAX_MESSAGE_BYTES = 1 << 20
 
 
@@ -27,7 +28,7 @@ async def run_socket(
 
     Pings every 20 s; a connection that does not answer for a minute, or reads too slowly, is closed.
     """
-    socket = web.WebSocketResponse(autoping=False, max_msg_size=MAX_MESSAGE_BYTES)
+    socket = web.WebSocketResponse(autoping=False, max_msg_size=MAX_MESSAGE_BYTES, timeout=CLOSE_WITHIN_S)
     await socket.prepare(request)
     sockets.add(socket)
     loop = asyncio.get_running_loop()
@@ -41,11 +42,11 @@ async def run_socket(
         while loop.time() - answered_at < PONG_WITHIN_S:
             await asyncio.sleep(ping_every_s)
             await socket.ping(str(round(loop.time() * 1000)).encode())
-        await socket.close(code=1008, message=b"Pong timeout")
+        await _give_up(request, socket, b"Pong timeout")
 
     async def drop_slow() -> None:
         await outbox.overflowed.wait()
-        await socket.close(code=1008, message=b"Too slow")
+        await _give_up(request, socket, b"Too slow")
 
     tasks = [asyncio.create_task(job()) for job in (send, ping, drop_slow)]
     try:
@@ -67,3 +68,12 @@ async def run_socket(
             with contextlib.suppress(asyncio.CancelledError, ConnectionError, RuntimeError):
                 await task
     return socket
+
+
+async def _give_up(request: web.Request, socket: web.WebSocketResponse, reason: bytes) -> None:
+    """Close with a reason; a peer that does not even take that is cut off."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_WITHIN_S):
+            await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=reason)
+    if request.transport is not None:
+        request.transport.abort()
