@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from app.database.urls import CONNECT_TIMEOUT_S, plain_url
 from app.domain.errors import Unavailable
+
+if TYPE_CHECKING:
+    from alembic.migration import MigrationContext
+    from sqlalchemy.types import TypeEngine
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "alembic"
 _REVISION = re.compile(r'^(down_)?revision = ["\']([^"\']+)["\']', re.MULTILINE)
@@ -49,3 +54,14 @@ def newest_revision() -> str:
     found = [match for path in SCRIPTS.glob("versions/*.py") for match in _REVISION.findall(path.read_text())]
     [newest] = {name for down, name in found if not down} - {name for down, name in found if down}
     return str(newest)
+
+
+def compare_type(
+    context: MigrationContext, _column: Any, _ours: Any, theirs: Any, ours: TypeEngine[Any]
+) -> bool | None:
+    """For alembic's comparison: whether a column of one of our domains has another type in the database."""
+    from sqlalchemy.dialects.postgresql import DOMAIN
+
+    if not isinstance(theirs, DOMAIN):
+        return None  # alembic compares it well enough
+    return f"{theirs.schema or 'public'}.{theirs.name}" != ours.compile(context.dialect)
