@@ -11,8 +11,8 @@ from sqlalchemy.pool import NullPool
 from sqlmodel import SQLModel
 
 from app.config import load_settings
+from app.database.differences import compare_type
 from app.database.engine import driver_url
-from app.database.migrate import compare_type
 from app.database.urls import database_url
 
 #: Any number: whoever migrates holds this lock, so that two starts at once migrate one after the other.

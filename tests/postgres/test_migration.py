@@ -9,7 +9,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from psycopg import sql
 from sqlalchemy import create_engine
@@ -17,6 +19,7 @@ from sqlmodel import SQLModel
 
 from app.config import Role
 from app.database import migrate
+from app.database.differences import compare_type
 from app.database.embedded import SUPERUSER, EmbeddedPostgres
 from app.database.engine import driver_url
 from app.database.roles import prepare_database
@@ -37,7 +40,7 @@ INDEXES = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = ANY (%s
 
 def test_the_migrations_yield_the_models(books: Books, shared_urls: dict[Role, str]) -> None:
     with create_engine(driver_url(shared_urls["migrator"])).connect() as connection:
-        options = {"include_schemas": True, "compare_type": migrate.compare_type, "compare_server_default": True}
+        options = {"include_schemas": True, "compare_type": compare_type, "compare_server_default": True}
         differences = compare_metadata(MigrationContext.configure(connection, opts=options), SQLModel.metadata)
 
     schemas = books.owner.execute(
@@ -171,8 +174,11 @@ def test_a_database_with_a_single_role_migrates_and_guards(bare_server: Embedded
 
 
 def test_going_below_the_first_revision_is_refused_in_words(shared_urls: dict[Role, str], books: Books) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrate.SCRIPTS))
+    config.attributes["url"] = shared_urls["migrator"]
     with pytest.raises(RuntimeError, match="drop the database or restore a backup"):
-        migrate.command.downgrade(migrate._config(shared_urls["migrator"]), "base")
+        command.downgrade(config, "base")
 
     assert books.owner.execute("SELECT version_num FROM public.alembic_version").fetchone() == ("0001",)
 
