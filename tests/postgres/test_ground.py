@@ -24,7 +24,8 @@ def test_nobody_enters_without_the_right_password(postgres_server: EmbeddedPostg
 def test_no_role_has_a_special_right(postgres_server: EmbeddedPostgres, role: str) -> None:
     with psycopg.connect(postgres_server.url(role)) as connection:
         flags = connection.execute(
-            "SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = %s",
+            "SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls"
+            " FROM pg_roles WHERE rolname = %s",
             (role,),
         ).fetchone()
 
