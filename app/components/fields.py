@@ -62,7 +62,7 @@ def select_field(
     return field(text, choose(name, choices, **props), control_id=name, hint=hint, wrong=wrong, full=full)
 
 
-def submit(text: Any, *, testid: str, style: str = "btn primary", busy: Any = None) -> rx.Component:
+def submit(text: Any, *, testid: str, style: Any = "btn primary", busy: Any = None) -> rx.Component:
     """The button that sends its form; `busy` disables it meanwhile."""
     props = {} if busy is None else {"disabled": busy}
     return button(text, type="submit", class_name=style, data_testid=testid, **props)

@@ -33,6 +33,7 @@ from app.components.tabs import tabs
 from app.state.order_form import OrderFormState
 from app.state.orders import OrdersState
 
+_OF_A_RUN = " It belongs to a run: without its protective stop the position is open to any loss."
 _HEADINGS = [
     *("Order", "Time", "Account", "Symbol", "Side", "Type", ">Quantity", ">Price", ">Filled", ">Average"),
     *("Status", "From", ""),
@@ -132,7 +133,8 @@ def _cancel(row: Row) -> rx.Component:
         button("Cancel", class_name="btn quiet tiny", type="button", data_testid="cancel-order"),
         title=rx.Var.create("Cancel order ") + row["id"] + "?",
         text=rx.Var.create("The exchange is asked to cancel: ") + row["words"]
-        + ". What has filled stays filled, and it may still fill until the exchange confirms.",
+        + ". What has filled stays filled, and it may still fill until the exchange confirms."
+        + pick(row["run_href"], _OF_A_RUN, ""),
         action="Cancel the order",
         on_confirm=OrdersState.cancel(row["id"]),
         testid="confirm-cancel",
@@ -166,7 +168,7 @@ def _order_form() -> rx.Component:
 
 
 def _form() -> rx.Component:
-    state, wrong = OrderFormState, OrderFormState.errors
+    state, wrong, is_buy = OrderFormState, OrderFormState.errors, OrderFormState.side == "BUY"
     side = tabs(
         ("Buy", state.side == "BUY", state.set_side("BUY"), "side-buy"),
         ("Sell", state.side == "SELL", state.set_side("SELL"), "side-sell"),
@@ -189,7 +191,7 @@ def _form() -> rx.Component:
         p(wrong["form"], class_name="wrong", role="alert", data_testid="order-error"),
         div(
             close_button(),
-            submit(pick(state.side == "BUY", "Buy", "Sell"), testid="order-submit"),
+            submit(pick(is_buy, "Buy", "Sell"), testid="order-submit", style=pick(is_buy, "btn buy", "btn danger")),
             class_name="actions",
         ),
         on_submit=state.place,

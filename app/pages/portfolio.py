@@ -7,7 +7,7 @@ import reflex as rx
 from app.components.badges import badge, sign_class, signed
 from app.components.html import Row, count, div, each, link, option, select, some, td, tr, when
 from app.components.lw_chart import lw_chart
-from app.components.panels import body, panel, stat, stats
+from app.components.panels import as_of, body, panel, stat, stats
 from app.components.shell import shell
 from app.components.tables import data_table, empty
 from app.components.trades import fills_table, positions_table
@@ -31,6 +31,7 @@ def portfolio() -> rx.Component:
         when(state.account != "", _account(), _no_account()),
         here="/portfolio",
         ready=state.ready,
+        beside=as_of(state.as_of),
         actions=[when(count(state.accounts) > 1, chooser)],
     )
 
@@ -57,7 +58,11 @@ def _account() -> rx.Component:
     return div(
         figures(state.figures),
         panel("Open positions", positions_table(state.positions)),
-        div(panel("Balances", _balances()), panel("Equity, hourly", body(curve)), class_name="grid half"),
+        div(
+            panel("Balances", _balances(), actions=[_books()]),
+            panel("Equity, hourly", body(curve)),
+            class_name="grid half",
+        ),
         when(some(state.closed), panel("Closed positions", _closed())),
         panel("Fills", fills_table(state.fills)),
         class_name="stack",
@@ -77,9 +82,14 @@ def figures(row: Row) -> rx.Component:
     )
 
 
+def _books() -> rx.Component:
+    agreed = badge("books agree as of " + PortfolioState.books, "ok", "books-agree")
+    return when(PortfolioState.books != "", agreed, badge("not yet compared", "wait", "books-agree"))
+
+
 def _balances() -> rx.Component:
     return data_table(
-        ["Asset", ">Total", ">Reserved", ">Free", ">Value", ">On the exchange", "Books"],
+        ["Asset", ">Total", ">Reserved", ">Free", ">Value", ">Exchange, when compared"],
         PortfolioState.balances,
         _balance,
         label="Balances",
@@ -91,12 +101,11 @@ def _balances() -> rx.Component:
 def _balance(row: Row) -> rx.Component:
     return tr(
         td(row["asset"], class_name="strong"),
-        td(row["total"], class_name="num"),
+        td(row["total"], class_name="num", title=row["exact"], data_testid="balance-total"),
         td(row["reserved"], class_name="num"),
         td(row["free"], class_name="num"),
         td(row["value"], class_name="num"),
         td(row["exchange"], class_name="num"),
-        td(badge(row["agrees"], row["tone"], "balance-agrees")),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import reflex as rx
 
 
@@ -9,11 +11,9 @@ class NotifyState(rx.State):
     """The newest message of this tab."""
 
     message: dict[str, str] = {}  # noqa: RUF012 - Reflex copies it per state
-    _count: int = 0
 
     def _push(self, level: str, title: str, text: str = "") -> None:
-        self._count += 1
-        self.message = {"id": str(self._count), "level": level, "title": title, "text": text}
+        self.message = {"id": secrets.token_hex(8), "level": level, "title": title, "text": text}
 
     @rx.event
     async def something_broke(self) -> None:

@@ -39,6 +39,7 @@ class PortfolioState(PageState, rx.State):
     accounts: list[Row] = []  # noqa: RUF012
     account: str = ""
     figures: Row = {}  # noqa: RUF012
+    books: str = ""
     balances: list[Row] = []  # noqa: RUF012
     positions: list[Row] = []  # noqa: RUF012
     closed: list[Row] = []  # noqa: RUF012
@@ -57,6 +58,7 @@ class PortfolioState(PageState, rx.State):
         put(
             self,
             figures=figures_of(view),
+            books=words.clock_time(chosen.books_agree_at) if chosen.books_agree_at else "",
             balances=[_balance_row(balance, view.quote_asset) for balance in view.balances],
             positions=[row for row in rows if row["is_open"]],
             closed=[row for row in rows if not row["is_open"]],
@@ -78,15 +80,14 @@ class PortfolioState(PageState, rx.State):
 
 
 def _balance_row(balance: BalanceView, quote: str) -> Row:
-    agrees = {None: ("not compared yet", "wait"), True: ("agrees", "ok"), False: ("differs", "bad")}
-    said, colour = agrees[balance.agrees]
+    asset = balance.asset
     return {
-        "asset": balance.asset,
-        "total": words.quantity(balance.total),
-        "reserved": words.quantity(balance.reserved),
-        "free": words.quantity(balance.free),
+        "asset": asset,
+        "total": words.money(balance.total, asset),
+        "exact": f"{words.quantity(balance.total)} {asset}",
+        "reserved": words.money(balance.reserved, asset),
+        "free": words.money(balance.free, asset),
         "value": words.money(balance.value, quote),
-        "exchange": words.quantity(balance.exchange_total),
-        "agrees": said,
-        "tone": colour,
+        # What the exchange said when it was last asked; trades since then are in the total, not in this.
+        "exchange": words.money(balance.exchange_total, asset),
     }

@@ -70,7 +70,7 @@ def fill_row(fill: BookedFill, accounts: dict[int, str] | None = None) -> Row:
         "side_class": "up" if fill.side == "BUY" else "down",
         "quantity": words.quantity(fill.quantity),
         "price": words.price(fill.price),
-        "value": words.price(fill.quote_quantity),
+        "value": words.rate(fill.quote_quantity),
         "fee": f"{words.quantity(fill.commission)} {fill.commission_asset}",
         "liquidity": "Maker" if fill.is_maker else "Taker",
         "trade_id": str(fill.trade_id),
@@ -84,7 +84,7 @@ def position_row(position: Any, quote: str) -> Row:
     """A position of a portfolio view."""
     return {
         "symbol": position.symbol,
-        "owner": position.run_name or (f"Run {position.run_id}" if position.run_id else "By hand"),
+        "owner": f"{position.run_name} · run {position.run_id}" if position.run_id else "By hand",
         "href": f"/runs/{position.run_id}" if position.run_id else "/orders",
         "quantity": words.quantity(position.quantity),
         "average": words.rate(position.average_cost),
