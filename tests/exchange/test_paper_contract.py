@@ -59,7 +59,7 @@ async def venue(paper_process: PaperProcess, control: PaperControlClient) -> Asy
     session, market = trading(paper_process.url, api_key, key), market_data(paper_process.url)
 
     async def limited_market() -> None:
-        """The synthetic book near the price never holds 40 BTC."""
+        """The synthetic book near the price never holds 80 BTC."""
 
     yield Venue(session, market, CLOCK, limited_market)
     await session.close()
