@@ -12,11 +12,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
+from app.database.refusals import Refusal, refusal_of
 from app.domain.clock import to_datetime
 from app.domain.errors import PlumblineError
 from app.logs import get_logger
 from app.models.execution import JobRun
 from app.services.exchange.protocol import AskingFailed
+from app.services.execution.lease import LeaseLost
 
 log = get_logger(__name__)
 
@@ -33,6 +35,7 @@ async def forever(name: str, once: Callable[[], Awaitable[None]]) -> None:
             await once()
             pause_s = _FIRST_PAUSE_S
         except TRANSIENT as error:
+            _end_if_fenced(error)
             log.warning("a loop failed and goes on", loop=name, error=_words(error), pause_s=pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
@@ -47,7 +50,7 @@ class JobBoard:
         self.finished_monotonic_s: dict[str, float] = {}
 
     def job(
-        self, name: str, work: Callable[[], Awaitable[None]], *, deadline_s: float
+        self, name: str, work: Callable[[], Awaitable[object]], *, deadline_s: float
     ) -> Callable[[], Awaitable[None]]:
         """A job for the scheduler: never raises for what is transient, never runs longer than `deadline_s`."""
 
@@ -57,6 +60,7 @@ class JobBoard:
                 async with asyncio.timeout(deadline_s):
                     await work()
             except TRANSIENT as failure:
+                _end_if_fenced(failure)
                 error = _words(failure)
                 log.warning("job failed", job=name, error=error)
             else:
@@ -80,6 +84,12 @@ class JobBoard:
                 await session.execute(statement)
         except (DBAPIError, PoolTimeout, OSError) as failure:
             log.warning("job result not recorded", job=name, error=_words(failure))
+
+
+def _end_if_fenced(error: BaseException) -> None:
+    """A write refused for its epoch means that another worker has taken over: stop at once."""
+    if isinstance(error, DBAPIError) and refusal_of(error) is Refusal.FENCED:
+        raise LeaseLost("a write was refused: another worker has taken over") from error
 
 
 def _words(error: BaseException) -> str:

@@ -367,7 +367,7 @@ class Worker:
             await take_snapshots(session, now=to_datetime(self._clock.now_ms()))
 
     async def _retain(self) -> None:
-        """Drop what nobody needs for ever: quiet decisions of last week, spent idempotency keys."""
+        """Drop what nobody needs for ever: decisions of last week that did nothing."""
         old_ms = self._clock.exchange_now_ms() - KEEP_QUIET_DECISIONS_MS
         async with self._sessions.begin() as session:
             quiet = (col(Decision.action) == "none", col(Decision.open_time_ms) < old_ms)
