@@ -79,18 +79,27 @@ class Watched:
         """A picture of the whole page, numbered in the order of the test."""
         self._shots += 1
         SHOTS.mkdir(exist_ok=True)
+        self.page.evaluate("scrollTo(0, 0)")
         self.page.screenshot(path=SHOTS / f"{self._name}-{self._shots:02}-{name}.png", full_page=True)
 
     def open(self, url: str) -> None:
         """Go there and wait until the page has read what it shows."""
         self.page.goto(url)
-        self.page.locator('[data-testid="shell"][data-ready="true"]').wait_for()
+        self.ready()
+
+    def ready(self) -> None:
+        """Wait until the page has read what it shows."""
+        self.page.locator('[data-testid="shell"][data-ready="true"][data-hydrated="true"]').wait_for()
 
     def visit(self, name: str) -> None:
         """Go to another page by the navigation, as a person would."""
         self.page.get_by_test_id(f"nav-{name}").click()
-        self.page.wait_for_url(f"**/{'' if name == 'dashboard' else name}")
-        self.page.locator('[data-testid="shell"][data-ready="true"]').wait_for()
+        self.at("" if name == "dashboard" else name)
+        self.ready()
+
+    def at(self, path: str) -> None:
+        """Wait until the address is this path, with or without a slash at its end, whatever the query."""
+        self.page.wait_for_url(re.compile(rf"^https?://[^/]+/{path}/?([?#].*)?$"))
 
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type == "error":
@@ -102,7 +111,7 @@ def watched(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Watche
     """A page in a context of its own; the test fails when the page had an error that it did not expect."""
     context: BrowserContext = browser.new_context(viewport={"width": 1440, "height": 900})
     context.set_default_timeout(15_000)
-    page = Watched(context.new_page(), request.node.name.removeprefix("test_"))
+    page = Watched(context.new_page(), request.node.originalname.removeprefix("test_"))
     yield page
     failed = request.node.stash.get(FAILED, False)
     if failed:

@@ -83,7 +83,8 @@ class Stack:
             text=True,
             start_new_session=True,  # a Ctrl-C of the tests is not its; we stop it
         )
-        threading.Thread(target=self._keep_output, args=(self.process,), daemon=True).start()
+        self._reader = threading.Thread(target=self._keep_output, args=(self.process,), daemon=True)
+        self._reader.start()
 
     def start(self, *, within_s: float = READY_WITHIN_S) -> Stack:
         """Start it and return when it says that it is ready."""
@@ -125,6 +126,8 @@ class Stack:
                 self._read_to += 1
                 if match := pattern.search(self.lines[self._read_to - 1]):
                     return match[1] if match.groups() else match[0]
+            if self.process is not None and self.process.poll() is not None and not self._reader.is_alive():
+                break
             time.sleep(0.02)
         raise AssertionError(f"no line like {pattern.pattern!r} within {within_s:g} s\n{self.output()}")
 
