@@ -33,7 +33,7 @@ def stat(label: str, value: Any, sub: Any = "", *, testid: str = "", tone: Any =
 
 def dd_sub(text: Any) -> rx.Component:
     """The line below a figure."""
-    return div(text, class_name="sub")
+    return dd(text, class_name="sub")
 
 
 def facts(*pairs: tuple[str, Any]) -> rx.Component:

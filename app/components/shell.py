@@ -173,6 +173,16 @@ def _item(name: str, value: Any, dot: Any, testid: str) -> rx.Component:
 def _banners() -> rx.Component:
     state = ShellState
     return div(
+        when(
+            state.signed_out,
+            div(
+                "You have been signed out. ",
+                a("Sign in again", href="/login"),
+                class_name="banner warn",
+                role="alert",
+                data_testid="banner-signed-out",
+            ),
+        ),
         when(state.away != "", div(state.away, class_name="banner bad", role="alert", data_testid="banner-database")),
         when(
             (state.trouble != "") & (state.away == ""),

@@ -61,6 +61,7 @@ def _fill(row: Row) -> rx.Component:
         td(row["liquidity"]),
         td(link(row["order_id"], href=row["order_href"])),
         td(row["owner"], class_name="muted nowrap"),
+        data_fill=row["trade_id"],
     )
 
 

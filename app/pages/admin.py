@@ -26,6 +26,7 @@ def admin() -> rx.Component:
         panel("Audit log", _audit(), actions=[badge(state.chain, state.chain_tone, "chain"), _verify()]),
         here="/admin",
         ready=state.ready,
+        missing=state.missing,
         beside=as_of(state.as_of),
     )  # fmt: skip
 

@@ -168,7 +168,7 @@ def _upload() -> rx.Component:
 
 def _datasets() -> rx.Component:
     return data_table(
-        ["Name", "Symbol", "Timeframe", ">Candles", "From", "To", "Gaps", ""],
+        ["Name", "Symbol", "Timeframe", ">Candles", "Range", "Gaps", ""],
         MarketState.datasets,
         _dataset,
         label="Data sets",
@@ -188,8 +188,7 @@ def _dataset(row: Row) -> rx.Component:
         td(row["symbol"], class_name="strong"),
         td(row["timeframe"]),
         td(row["rows"], class_name="num", data_testid="dataset-rows"),
-        td(row["from"], class_name="nowrap muted"),
-        td(row["to"], class_name="nowrap muted"),
+        td(row["range"], class_name="nowrap muted", title=row["from"] + " to " + row["to"]),
         td(span(row["gaps"], class_name=row["gaps_class"]), class_name="nowrap", data_testid="dataset-gaps"),
         td(when(row["is_own"], _remove(row)), class_name="end"),
     )  # fmt: skip

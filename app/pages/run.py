@@ -204,6 +204,7 @@ def _fills() -> rx.Component:
             td(row["price"], class_name="num"),
             td(row["fee"], class_name="num"),
             td(link(row["order_id"], href=row["order_href"])),
+            data_fill=row["trade_id"],
         ),
         label="Fills of this run",
         testid="run-fills",

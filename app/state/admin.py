@@ -7,6 +7,7 @@ from typing import Any
 
 import reflex as rx
 
+from app.domain.errors import NotFound
 from app.services import execution
 from app.services.container import get_services
 from app.services.execution import IncidentView, JobView, PassView, ServiceHealth
@@ -33,15 +34,9 @@ class AdminState(PageState, rx.State):
     chain: str = ""
     chain_tone: str = ""
 
-    @handler
-    @roles(Role.ADMIN)
-    async def load(self) -> None:
-        """The tab now shows this page."""
-        await self._enter()
-
     async def _reload(self, unit: Unit) -> None:
-        if not unit.viewer.is_admin:  # the live reload has no handler before it that could ask
-            return
+        if not unit.viewer.is_admin:  # entering is open to all, so that everybody else is told why he sees nothing
+            raise NotFound("This page is for admins.")
         session = unit.session
         put(
             self,

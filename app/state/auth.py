@@ -23,6 +23,7 @@ from app.services.container import get_services
 from app.services.identity import Role, Viewer
 from app.services.identity.sessions import cookie_value, hash_of
 from app.state.hub import hub
+from app.state.notify import NotifyState
 
 log = get_logger(__name__)
 
@@ -96,7 +97,7 @@ class AuthMiddleware(rx.Middleware):
         """Refresh who this is; answer instead of the handler when he may not call it."""
         root: Any = state._get_root_state()
         try:
-            viewer, session_hash = await _viewer_of(root)
+            viewer, session_hash = await viewer_of(root)
         except (SQLAlchemyError, Unavailable, OSError) as error:
             log.warning("cannot look up a session", error=type(error).__name__)
             return await _while_database_is_away(root, event)
@@ -113,11 +114,14 @@ class AuthMiddleware(rx.Middleware):
         if needed is None or (viewer is not None and (not needed or viewer.role.value in needed)):
             return None
         log.info("event refused", handler=event.name[:200], signed_in=viewer is not None)
+        if viewer is not None:
+            (await root.get_state(NotifyState))._push("error", "Only an admin may do this.")
         answer = Event.from_event_type([rx.redirect("/login")]) if viewer is None else []
         return StateUpdate(delta=await root._get_resolved_delta(), events=answer)
 
 
-async def _viewer_of(root: Any) -> tuple[Viewer | None, str]:
+async def viewer_of(root: Any) -> tuple[Viewer | None, str]:
+    """Who the cookie of this tab's websocket belongs to now, and the hash that names the session."""
     services = get_services()
     header: str = root.router.headers.cookie
     viewer = await services.viewer_of(header)

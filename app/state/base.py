@@ -19,8 +19,8 @@ from app.domain.errors import InvalidInput, NotAllowed, NotFound, PlumblineError
 from app.domain.money import parse_amount
 from app.services.container import get_services
 from app.services.identity import Caller, Viewer
-from app.state.auth import AuthState, public
-from app.state.hub import Hint
+from app.state.auth import AuthState, public, viewer_of
+from app.state.hub import Hint, hub
 from app.state.notify import NotifyState
 from app.state.words import clock_time, sentence
 
@@ -125,18 +125,37 @@ class LiveState(rx.State):
         """Look again at whatever the hints are about and the tab shows."""
         from app.state.shell import ShellState
 
+        if not await self._is_still_signed_in():
+            return
         kinds = {hint.kind for hint in hints}
         everything = any(hint.means_anything for hint in hints)
         shell = await self.get_state(ShellState)
         page, concerns = PAGES.get(self._page, (None, frozenset()))
         try:
             async with work(self) as unit:
-                if page is not None and (everything or kinds & concerns):
-                    await (await self.get_state(page))._renew(unit)
                 if everything or kinds & shell.KINDS:
                     await shell._reload(unit)
+                if page is not None and (everything or kinds & concerns):
+                    await (await self.get_state(page))._renew(unit)
         except DATABASE_AWAY:
             shell._database_is(away=True)
+
+    async def _is_still_signed_in(self) -> bool:
+        """Pushes must not go on to a tab whose session has ended: it forgets what it showed, and says so."""
+        from app.state.shell import ShellState
+
+        root: Any = self._get_root_state()
+        try:
+            viewer, session_hash = await viewer_of(root)
+        except DATABASE_AWAY:
+            (await self.get_state(ShellState))._database_is(away=True)
+            return False
+        if viewer is not None and (await self.get_state(AuthState))._session_hash == session_hash:
+            return True
+        hub.forget(root.router.session.client_token)
+        root.reset()
+        (await self.get_state(ShellState)).signed_out = True
+        return False
 
 
 class PageState(rx.State, mixin=True):

@@ -70,6 +70,10 @@ class Hub:
         if token and socket_id:
             self._tabs[token] = _Tab(user_id, socket_id)
 
+    def forget(self, token: str) -> None:
+        """This tab belongs to nobody any more."""
+        self._tabs.pop(token, None)
+
     def tabs_of(self, user_id: int | None) -> list[str]:
         """The connected tabs of a user (None: of everybody). Forgets those that are gone."""
         for token, tab in list(self._tabs.items()):

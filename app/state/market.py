@@ -94,6 +94,7 @@ def _row(dataset: DatasetView, user_id: int) -> Row:
         "to": words.date_time(words.at_ms(dataset.last_ms)),
         "gaps": gaps if dataset.gaps else "no gaps",
         "gaps_class": "warn" if dataset.gaps else "muted",
+        "range": f"{words.date(words.at_ms(dataset.first_ms))} to {words.date(words.at_ms(dataset.last_ms))}",
         "imported": words.day_time(dataset.created_at),
         "fingerprint": dataset.sha256[:12],
         "is_own": "yes" if dataset.user_id in (None, user_id) else "",

@@ -23,6 +23,7 @@ class ShellState(rx.State):
     KINDS: ClassVar[frozenset[str]] = frozenset({"service", "account", "kill"})
 
     away: str = ""
+    signed_out: bool = False
     service: str = ""
     service_tone: str = ""
     trouble: str = ""

@@ -138,6 +138,11 @@ def date_time(moment: datetime | None) -> str:
     return UNKNOWN if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
+def date(moment: datetime | None) -> str:
+    """`2026-11-22` (UTC)."""
+    return UNKNOWN if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d}"
+
+
 def ago(moment: datetime | None, now: datetime) -> str:
     """How long ago: `4 s ago`, `3 min ago`, `2 h ago`, `5 d ago`."""
     if moment is None:
