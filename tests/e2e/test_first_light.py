@@ -268,14 +268,11 @@ def place_and_cancel_by_hand(watched: Watched) -> None:
     page.get_by_test_id("place-order").click()
     page.get_by_test_id("kind-limit").click()
     page.get_by_test_id("quantity").fill("0.01")
-    page.get_by_test_id("price").fill("1,000")  # far below any price of the replay
+    page.get_by_test_id("price").fill("6,000")  # well below the market of this part of the file
     watched.shot("order-form")
     page.get_by_test_id("order-submit").click()
     row = page.get_by_test_id("orders").locator("tbody tr", has_text="By hand").first
-    # The exchange refuses prices too far from the market: that, too, must be told.
-    expect(row.get_by_test_id("order-status")).to_have_text(re.compile("Open|Rejected"), timeout=20_000)
-    if row.get_by_test_id("order-status").text_content() == "Rejected":
-        pytest.fail(f"the exchange did not take the order: {row.text_content()}")
+    expect(row.get_by_test_id("order-status")).to_have_text("Open", timeout=20_000)
     watched.shot("order-open")
     row.get_by_test_id("cancel-order").click()
     expect(page.get_by_test_id("confirm-cancel")).to_contain_text("0.01 BTCUSDT")
