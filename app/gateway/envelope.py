@@ -5,6 +5,7 @@ Pages, static files and the websocket pass through the same application and are 
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -22,6 +23,8 @@ log = get_logger(__name__)
 
 #: Largest body of a call that is not an upload.
 MAX_BODY_BYTES = 1024 * 1024
+#: No call but an upload takes longer; a database that hangs must not make every caller hang with it.
+DEADLINE_S = 40.0
 #: Has a limit of its own.
 UPLOAD_PATH = "/api/v1/datasets"
 
@@ -65,7 +68,8 @@ class Envelope:
 
         try:
             self.limits.by_ip.take(scope["state"]["client_ip"])
-            await self.app(scope, receive, send_on)
+            async with asyncio.timeout(None if scope["path"] == UPLOAD_PATH else DEADLINE_S):
+                await self.app(scope, receive, send_on)
         except PlumblineError as error:
             await response_for(error, request_id=request_id)(scope, receive, send_on)
         # The process boundary: whatever went wrong, the caller gets our shape and the log the traceback.

@@ -102,6 +102,9 @@ def response_for(error: Exception, *, request_id: str) -> JSONResponse:
         log.warning("database not available", error=type(error).__name__, reason=str(getattr(error, "orig", error)))
         message = "The database cannot be reached at the moment. Nothing was changed; please try again shortly."
         return answer(503, "unavailable", message, request_id=request_id, headers={"Retry-After": "5"})
+    if isinstance(error, TimeoutError):
+        message = "This took too long and was given up. Repeat it with the same Idempotency-Key: it is not done twice."
+        return answer(503, "unavailable", message, request_id=request_id, headers={"Retry-After": "5"})
     log.error("unexpected error", exc_info=error)
     message = "Something went wrong on our side. Please report the request id."
     return answer(500, "internal_error", message, request_id=request_id)

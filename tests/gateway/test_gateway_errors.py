@@ -12,15 +12,17 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from gateway_kit import Person, Sessions, StillClock, limit_order
+from gateway_kit import ORIGIN, Person, Sessions, StillClock, limit_order
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
 from app.database.engine import make_engine, session_factory
 from app.domain.clock import to_datetime
+from app.gateway import envelope
 from app.gateway.app import create_api
 from app.gateway.limits import Limits, TokenBuckets
+from app.gateway.routes import health as health_route
 from app.services.container import AppServices, get_services
 
 
@@ -63,6 +65,28 @@ async def test_without_its_database_the_gateway_says_so_in_words(cut_off: AppSer
     assert "database" in orders.json()["error"]["message"]
     assert "secret" not in orders.text
     assert login.headers["location"] == "/login?error=unavailable"
+
+
+async def test_a_database_that_hangs_does_not_make_its_callers_hang(
+    services: AppServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    monkeypatch.setattr(health_route, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(envelope, "DEADLINE_S", 1.0)
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    engine = make_engine(f"postgresql://web:x@127.0.0.1:{server.sockets[0].getsockname()[1]}/silent")
+    silent = replace(services, sessions=session_factory(engine))
+    transport = httpx.ASGITransport(app=create_api(lambda: silent))
+    async with server, httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+        health = await client.get("/health")
+        orders = await client.get("/api/v1/orders", headers={"Cookie": "plumbline=abc"})
+        await engine.dispose()
+
+    assert (health.status_code, health.json()["reason"]) == (503, "The database does not answer.")
+    assert (orders.status_code, orders.json()["error"]["code"]) == (503, "unavailable")
 
 
 async def test_before_the_process_is_up_the_gateway_says_that_it_is_starting() -> None:
@@ -117,32 +141,32 @@ async def test_a_body_above_one_megabyte_is_refused(alice: Person) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
 
-@pytest.mark.parametrize(
-    ("body", "field", "words"),
-    [
-        (b"{", "", "not valid JSON"),
-        (b"[]", "", "object"),
-        (b"{}", "account_id", "is missing"),
-        (json.dumps(limit_order(1, sides="BUY")).encode(), "sides", "not known"),
-        (json.dumps(limit_order(1, side="BOUGHT")).encode(), "side", "BUY"),
-        (json.dumps(limit_order(2**63)).encode(), "account_id", "less than"),
-        (json.dumps(limit_order(1, quantity="1e999999999")).encode(), "quantity", "too large"),
-        (json.dumps(limit_order(1, quantity="NaN")).encode(), "quantity", "finite"),
-        (json.dumps(limit_order(1, quantity=float("nan"))).encode(), "", "finite"),
-        (json.dumps(limit_order(1, symbol="BTC\x00")).encode(), "", "cannot be stored"),
-        (b'{"symbol": "\\ud800"}', "", "cannot be stored"),
-        (b"[" * 100_000, "", ""),
-        (b'{"document": ' + b'{"a": ' * 100 + b"1" + b"}" * 101, "", "nested"),
-    ],
-)
-async def test_a_typo_is_explained(alice: Person, body: bytes, field: str, words: str) -> None:
-    headers = {**alice.headers, "Idempotency-Key": "k", "Content-Type": "application/json"}
-    answer = await alice.client.post("/api/v1/orders", content=body, headers=headers)
+_TYPOS: list[tuple[bytes, str, str]] = [
+    (b"{", "", "not valid JSON"),
+    (b"[]", "", "object"),
+    (b"{}", "account_id", "is missing"),
+    (json.dumps(limit_order(1, sides="BUY")).encode(), "sides", "not known"),
+    (json.dumps(limit_order(1, side="BOUGHT")).encode(), "side", "BUY"),
+    (json.dumps(limit_order(2**63)).encode(), "account_id", "less than"),
+    (json.dumps(limit_order(1, quantity="1e999999999")).encode(), "quantity", "too large"),
+    (json.dumps(limit_order(1, quantity="NaN")).encode(), "quantity", "finite"),
+    (json.dumps(limit_order(1, quantity=float("nan"))).encode(), "", "finite"),
+    (json.dumps(limit_order(1, symbol="BTC\x00")).encode(), "", "cannot be stored"),
+    (b'{"symbol": "\\ud800"}', "", "cannot be stored"),
+    (b"[" * 100_000, "", ""),
+    (b'{"document": ' + b'{"a": ' * 100 + b"1" + b"}" * 101, "", "nested"),
+]
 
-    error = answer.json()["error"]
-    assert 400 <= answer.status_code < 500
-    assert error["field"] == field
-    assert words in error["message"]
+
+async def test_a_typo_is_explained(alice: Person) -> None:
+    headers = {**alice.headers, "Idempotency-Key": "k", "Content-Type": "application/json"}
+    for body, field, words in _TYPOS:
+        answer = await alice.client.post("/api/v1/orders", content=body, headers=headers)
+
+        error = answer.json()["error"]
+        assert 400 <= answer.status_code < 500, body[:80]
+        assert error["field"] == field, body[:80]
+        assert words in error["message"], body[:80]
 
 
 async def test_who_calls_too_often_is_told_when_to_come_again(services: AppServices, alice: Person) -> None:
@@ -238,27 +262,27 @@ async def test_no_nonsense_whatever_makes_a_500(alice: Person, account: int) -> 
     await asyncio.to_thread(nonsense)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/api/v1/orders?limit=0",
-        "/api/v1/orders?before_id=99999999999999999999",
-        "/api/v1/orders?symbol=%00",
-        "/api/v1/orders/abc",
-        "/api/v1/orders/99999999999999999999",
-        "/api/v1/fills?before=yesterday",
-        "/api/v1/fills?before=-1e30",
-        "/api/v1/candles?venue=%00&symbol=BTCUSDT&timeframe=1h",
-        "/api/v1/candles?venue=a&symbol=BTCUSDT&timeframe=7h",
-        "/api/v1/candles?venue=a&symbol=BTCUSDT&timeframe=1h&end=99999999999999999999",
-        "/api/v1/candles",
-    ],
-)
-async def test_a_bad_query_is_explained(alice: Person, path: str) -> None:
-    answer = await alice.get(path)
+_BAD_QUERIES = [
+    "/api/v1/orders?limit=0",
+    "/api/v1/orders?before_id=99999999999999999999",
+    "/api/v1/orders?symbol=%00",
+    "/api/v1/orders/abc",
+    "/api/v1/orders/99999999999999999999",
+    "/api/v1/fills?before=yesterday",
+    "/api/v1/fills?before=-1e30",
+    "/api/v1/candles?venue=%00&symbol=BTCUSDT&timeframe=1h",
+    "/api/v1/candles?venue=a&symbol=BTCUSDT&timeframe=7h",
+    "/api/v1/candles?venue=a&symbol=BTCUSDT&timeframe=1h&end=99999999999999999999",
+    "/api/v1/candles",
+]
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_input")
-    assert answer.json()["error"]["field"]
+
+async def test_a_bad_query_is_explained(alice: Person) -> None:
+    for path in _BAD_QUERIES:
+        answer = await alice.get(path)
+
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_input"), path
+        assert answer.json()["error"]["field"], path
 
 
 async def test_the_schema_is_for_those_who_are_signed_in(client: httpx.AsyncClient, alice: Person) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -18,16 +19,21 @@ from app.services.execution import service_health
 
 router = APIRouter(tags=["health"])
 
+#: Who asks whether we are well does not wait long for the answer.
+PATIENCE_S = 3.0
+
 
 @router.get("/health")
 async def health(request: Request, caller: Everybody) -> JSONResponse:
     """200 when the execution service is HEALTHY, else 503 with its state and the reason."""
     try:
         services = services_of(request)
-        async with services.sessions.begin() as session:
+        async with asyncio.timeout(PATIENCE_S), services.sessions.begin() as session:
             found = await service_health(session, now=to_datetime(services.clock.now_ms()))
     except (OperationalError, InterfaceError, PoolTimeout):
         return _down("DATABASE_DOWN", "The database cannot be reached.")
+    except TimeoutError:
+        return _down("DATABASE_DOWN", "The database does not answer.")
     except Unavailable as error:
         return _down("STARTING", error.message)
     body: dict[str, Any] = {"status": "ok" if found.ok else "unavailable", **to_json(found)}
