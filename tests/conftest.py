@@ -34,6 +34,14 @@ def _money_context() -> None:
     use_money_context()
 
 
+@pytest.fixture
+def database_home() -> Iterator[Path]:
+    """A folder for a server of the test's own. Not pytest's: each run closes that to the server's user."""
+    path = Path(tempfile.mkdtemp(prefix="plumbline-test-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[EmbeddedPostgres]:
     """An empty embedded server, hardened as in an installation but without fsync."""

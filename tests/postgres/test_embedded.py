@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -26,11 +23,8 @@ from app.domain.errors import Unavailable
 
 
 @pytest.fixture
-def home() -> Iterator[Path]:
-    """A folder that the database's own user can reach (pytest's is closed to others)."""
-    path = Path(tempfile.mkdtemp(prefix="plumbline-test-"))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+def home(database_home: Path) -> Path:
+    return database_home
 
 
 def server_in(home: Path) -> EmbeddedPostgres:

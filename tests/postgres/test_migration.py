@@ -145,10 +145,11 @@ def test_candles_are_a_hypertable_exactly_where_timescale_is(books: Books) -> No
 
 
 @pytest.fixture
-def bare_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def bare_server(database_home: Path) -> Iterator[EmbeddedPostgres]:
     """A server like one that somebody supplies: one role of theirs, none of ours."""
-    folder = tmp_path_factory.mktemp("bare")
-    server = EmbeddedPostgres(folder / "postgres", folder / "secrets", folder / "postgres.log", fast=True)
+    server = EmbeddedPostgres(
+        database_home / "postgres", database_home / "secrets", database_home / "postgres.log", fast=True
+    )
     server.start()
     with psycopg.connect(server.url(SUPERUSER, "postgres"), autocommit=True) as connection:
         connection.execute("DROP DATABASE plumbline")
