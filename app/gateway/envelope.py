@@ -51,7 +51,7 @@ class Envelope:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id = _request_id(scope)
         state["client_ip"] = (scope.get("client") or ("", 0))[0]
-        with log_context(request_id=request_id):
+        with log_context(request_id=request_id, user_id=None):  # who it is, is known further in
             await self._answer(scope, _limited(scope, receive), send, request_id)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:

@@ -5,6 +5,7 @@ Nothing is made at import, because the server imports the app before it forks.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from app.domain.clock import Clock, Ids
 from app.domain.errors import Unavailable
 from app.secret_files import ensure_key, read_key
 from app.services.identity import sessions as browser_sessions
+from app.services.identity.retention import keep_forgetting
 from app.services.identity.viewer import Viewer
 from app.services.runtime import RandomIds, SystemClock
 
@@ -75,8 +77,10 @@ async def web_services(settings: Settings) -> AsyncIterator[AppServices]:
         jwt_key=read_key(ensure_key(settings.jwt_key_file)),
     )
     set_services(services)
+    tidying = asyncio.create_task(keep_forgetting(services.sessions, services.clock))
     try:
         yield services
     finally:
+        tidying.cancel()
         set_services(None)
         await engine.dispose()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import json
+import logging
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+import structlog
 from fastapi import FastAPI
 from gateway_kit import ORIGIN, Person, Sessions, StillClock, limit_order
 from hypothesis import HealthCheck, given, settings
@@ -23,6 +27,7 @@ from app.gateway import envelope
 from app.gateway.app import create_api
 from app.gateway.limits import Limits, TokenBuckets
 from app.gateway.routes import health as health_route
+from app.logs import configure_logging
 from app.services.container import AppServices, get_services
 
 
@@ -107,6 +112,32 @@ async def test_every_answer_carries_the_request_id_and_so_does_the_error(client:
     assert made.headers["x-request-id"] == made.json()["error"]["request_id"]
     assert len(made.headers["x-request-id"]) == 16
     assert made.headers["cache-control"] == "no-store"
+
+
+@pytest.fixture
+def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """What the web process writes to its log."""
+    written = io.StringIO()
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    configure_logging("web", pretty=False, stream=written)
+    yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+    structlog.reset_defaults()
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+async def test_each_call_is_one_line_in_the_log_with_request_and_user_and_without_secrets(
+    alice: Person, account: int, log_lines: Callable[[], list[dict[str, Any]]]
+) -> None:
+    await alice.client.get("/api/v1/orders/1?token=abc", headers={**alice.headers, "X-Request-Id": "r-1"})
+    await alice.client.get("/api/v1/orders", headers={"Cookie": "plumbline=secret-of-mine", "X-Request-Id": "r-2"})
+
+    first, second = [line for line in log_lines() if line["event"] == "request"]
+    assert (first["request_id"], first["user_id"], first["status"]) == ("r-1", alice.viewer.user_id, 404)
+    assert (first["method"], first["path"]) == ("GET", "/api/v1/orders/1")
+    assert (second["request_id"], second["user_id"], second["status"]) == ("r-2", None, 401)
+    assert not [line for line in log_lines() if alice.token in str(line) or "secret-of-mine" in str(line)]
 
 
 async def test_unknown_paths_and_methods_are_answered_in_our_shape(client: httpx.AsyncClient) -> None:

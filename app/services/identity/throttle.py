@@ -46,10 +46,13 @@ def ip_bucket(act: str, ip: str) -> Bucket:
     return Bucket(f"{act}:ip:{ip}", PER_IP)
 
 
-def email_bucket(act: str, email: str) -> Bucket:
-    """The counter of an e-mail address. Hashed: whatever was typed makes a name of the same length."""
+def email_bucket(act: str, email: str, known_from: str = "") -> Bucket:
+    """The counter of an e-mail address; `known_from`: of that address from a place its owner has signed in from.
+
+    Hashed: whatever was typed makes a name of the same length.
+    """
     digest = hashlib.sha256(email.strip().lower().encode("utf-8", "surrogatepass")).hexdigest()
-    return Bucket(f"{act}:email:{digest[:32]}", PER_EMAIL)
+    return Bucket(f"{act}:email:{digest[:32]}" + (f":{known_from}" if known_from else ""), PER_EMAIL)
 
 
 # One statement decides and counts, so that two attempts at the same moment cannot share the last free place.

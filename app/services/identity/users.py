@@ -71,11 +71,15 @@ async def authenticate(
     Raises SignInFailed, the same and after the same time for an unknown user, a disabled one and a wrong
     password, or TooManyAttempts.
     """
-    by_ip, by_email = throttle.ip_bucket("login", ip), throttle.email_bucket("login", email)
+    by_ip = throttle.ip_bucket("login", ip)
     async with sessions.begin() as session:
+        user = await _active_user(session, email)
+        # Who has signed in from this address before has a counter of his own here: strangers who guess his
+        # password from elsewhere cannot keep him out.
+        known_from = ip if user and await _has_been_here(session, user, ip) else ""
+        by_email = throttle.email_bucket("login", email, known_from)
         await throttle.spend(session, by_ip, now=_now(clock))
         await throttle.spend(session, by_email, now=_now(clock))
-        user = await _active_user(session, email)
     # The hash is computed between transactions: 50 ms of one core must not hold a connection.
     if not await passwords.verify_password(user.password_hash if user else None, password) or user is None:
         raise SignInFailed("E-mail or password is wrong.")
@@ -169,6 +173,11 @@ async def _active_user(session: AsyncSession, email: str) -> User | None:
     except InvalidInput:
         return None
     return await session.scalar(select(User).where(col(User.email) == address, col(User.disabled_at).is_(None)))
+
+
+async def _has_been_here(session: AsyncSession, user: User, ip: str) -> bool:
+    found = select(col(Session.id_hash)).where(col(Session.user_id) == user.id, col(Session.ip) == ip).limit(1)
+    return await session.scalar(found) is not None
 
 
 async def _get(session: AsyncSession, user_id: int) -> User:
