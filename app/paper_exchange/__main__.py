@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from app.domain.intrabar import Preset
 from app.domain.money import parse_amount
 from app.paper_exchange.errors import StartError
 from app.paper_exchange.main import run
-from app.paper_exchange.settings import DEFAULT_PORT, PaperSettings
+from app.paper_exchange.settings import DEFAULT_PORT, NO_LIMITS, PaperSettings
 
 TOKEN_VARIABLE = "PAPER_CONTROL_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -52,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--maker-fee", type=_rate, default=Decimal("0.001"))
     parser.add_argument("--taker-fee", type=_rate, default=Decimal("0.001"))
     parser.add_argument("--weight-limit", type=int, default=6000, help="request weight a minute; 0: none")
+    parser.add_argument("--limits", choices=("on", "off"), default="on", help="off: no rate limits of any kind")
+    parser.add_argument("--faults", action="store_true", help="let faults be asked for at /paper/faults")
     return parser
 
 
@@ -72,7 +75,10 @@ def main() -> int:
         taker_fee=options.taker_fee,
         weight_limit_per_minute=options.weight_limit,
         port_file=options.port_file,
+        faults=options.faults,
     )
+    if options.limits == "off":
+        settings = replace(settings, **NO_LIMITS)
     try:
         run(settings)
     except (StartError, InvalidInput) as error:

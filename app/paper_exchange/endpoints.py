@@ -36,6 +36,7 @@ class Call:
 
     exchange: Exchange
     params: Params
+    name: str = ""  # of the endpoint: "POST /api/v3/order" or "order.place"
     account: Account | None = None
     timestamp_ms: float = 0.0
     window_ms: float = 5000.0
@@ -45,6 +46,10 @@ class Call:
         """The caller's account; only on signed endpoints."""
         assert self.account is not None
         return self.account.id
+
+    async def to_engine(self) -> None:
+        """The request is handed to the matching engine: its window is checked again, now."""
+        self.check_window()
 
     def check_window(self) -> None:
         """-1021 unless the request's time lies in its window now."""
@@ -70,6 +75,25 @@ class Endpoint:
     security: Security
     weight: Weight
     free_on_success: bool = False  # order placement and cancels weigh nothing unless they fail
+    orders: int = 0  # new orders it places, for the limit of unfilled ones
+
+
+async def run(endpoint: Endpoint, call: Call, address: str, weight: int) -> Any:
+    """Let the endpoint answer an admitted call. New orders are counted first, and given back when none was placed;
+    one that comes too late for the engine has counted all the same, as on Binance. Raises ApiError.
+    """
+    limits, now_ms = call.exchange.limits, call.exchange.clock.now_ms()
+    if endpoint.orders:
+        limits.take_orders(call.account_id, endpoint.orders, now_ms)
+    try:
+        answer = await endpoint.handle(call)
+    except ApiError as error:
+        if endpoint.orders and error.code != errors.OUTSIDE_WINDOW:
+            limits.give_orders_back(call.account_id, endpoint.orders, now_ms)
+        raise
+    if endpoint.free_on_success:
+        limits.give_back(address, weight, now_ms)
+    return answer
 
 
 def _known(exchange: Exchange, symbol: str) -> LiveMarket:
@@ -114,12 +138,10 @@ async def exchange_info(call: Call) -> Any:
     if status not in (None, "TRADING", "HALT", "BREAK"):
         raise ApiError(-1122, "Invalid symbolStatus.")
     infos = [views.symbol_info(m.wire_rules) for m in markets]
-    limit = call.exchange.settings.weight_limit_per_minute
-    weight = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": limit}
     return {
         "timezone": "UTC",
         "serverTime": call.exchange.clock.now_ms(),
-        "rateLimits": [weight] if limit else [],
+        "rateLimits": call.exchange.limits.described(),
         "exchangeFilters": [],
         "symbols": [i for i in infos if status is None or i["status"] == status],
     }
@@ -193,7 +215,7 @@ async def new_order(call: Call) -> Any:
     """Place an order. Answered once it is on disk."""
     new, response = read_new_order(call.params)
     call.params.finish()
-    call.check_window()
+    await call.to_engine()
     order, trades, stored = call.exchange.place(call.account_id, new)
     if response is ResponseType.ACK:
         answer = views.ack(order)
@@ -232,7 +254,7 @@ async def cancel_order(call: Call) -> Any:
         raise ApiError(-1102, "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty/null!")
     if restriction not in (None, "ONLY_NEW", "ONLY_PARTIALLY_FILLED"):
         raise ApiError(-1145, "Invalid cancelRestrictions")
-    call.check_window()
+    await call.to_engine()
     for order in call.exchange.open_orders(call.account_id, market.rules.symbol):
         if (order_id is None or order.id == order_id) and (client_id is None or order.client_id == client_id):
             break
@@ -250,7 +272,7 @@ async def cancel_open_orders(call: Call) -> Any:
     """Cancel all open orders of a symbol."""
     market = call.market()
     call.params.finish()
-    call.check_window()
+    await call.to_engine()
     orders = call.exchange.open_orders(call.account_id, market.rules.symbol)
     if not orders:
         raise errors.cancel_rejected()
@@ -373,7 +395,7 @@ KLINES = Endpoint(klines, Security.NONE, _flat(2))
 TICKER_PRICE = Endpoint(ticker_price, Security.NONE, _by_symbol(2, 4))
 BOOK_TICKER = Endpoint(book_ticker, Security.NONE, _by_symbol(2, 4))
 DEPTH = Endpoint(depth, Security.NONE, _depth_weight)
-NEW_ORDER = Endpoint(new_order, Security.TRADE, _flat(1), free_on_success=True)
+NEW_ORDER = Endpoint(new_order, Security.TRADE, _flat(1), free_on_success=True, orders=1)
 TEST_ORDER = Endpoint(test_order, Security.TRADE, lambda p: 20 if p.has("computeCommissionRates") else 1)
 CANCEL_ORDER = Endpoint(cancel_order, Security.TRADE, _flat(1), free_on_success=True)
 CANCEL_OPEN_ORDERS = Endpoint(cancel_open_orders, Security.TRADE, _flat(1), free_on_success=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+OUTSIDE_WINDOW = -1021
+
 
 class ApiError(Exception):
     """A refusal as Binance words it: `code` and `msg` go into the body, `status` is the HTTP status."""
@@ -27,6 +29,35 @@ def too_much_weight(limit: int, retry_after_s: int) -> ApiError:
         429,
         retry_after_s=retry_after_s,
     )
+
+
+def too_many_requests(limit: int, retry_after_s: int) -> ApiError:
+    """-1003: too many requests in five minutes, whatever they weigh."""
+    msg = f"Too many requests; current limit is {limit} requests per 5 MINUTE."
+    return ApiError(-1003, msg, 429, retry_after_s=retry_after_s)
+
+
+def banned(until_ms: int, retry_after_s: int) -> ApiError:
+    """-1003 with 418: the address went on after a 429."""
+    return ApiError(
+        -1003,
+        f"Way too much request weight used; IP banned until {until_ms}. "
+        "Please use WebSocket Streams for live updates to avoid bans.",
+        418,
+        retry_after_s=retry_after_s,
+    )
+
+
+def too_many_orders(limit: int, per: str, retry_after_s: int) -> ApiError:
+    """-1015: too many unfilled orders."""
+    msg = f"Too many new orders; current limit is {limit} orders per {per}."
+    return ApiError(-1015, msg, 429, retry_after_s=retry_after_s)
+
+
+def too_many_connections(limit: int, retry_after_s: int) -> ApiError:
+    """-1034."""
+    msg = f"Too many connection attempts from IP; current limit is {limit} per '5 MINUTE'."
+    return ApiError(-1034, msg, 429, retry_after_s=retry_after_s)
 
 
 def rejected(msg: str) -> ApiError:
@@ -96,9 +127,9 @@ def bad_signature() -> ApiError:
 
 def outside_window() -> ApiError:
     """-1021: too old."""
-    return ApiError(-1021, "Timestamp for this request is outside of the recvWindow.")
+    return ApiError(OUTSIDE_WINDOW, "Timestamp for this request is outside of the recvWindow.")
 
 
 def ahead_of_time() -> ApiError:
     """-1021: from the future."""
-    return ApiError(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
+    return ApiError(OUTSIDE_WINDOW, "Timestamp for this request was 1000ms ahead of the server's time.")

@@ -22,6 +22,7 @@ from app.paper_exchange.accounts import Account, make_account, random_text
 from app.paper_exchange.candles import KEPT_SECONDS, MINUTE_MS, SECOND_MS, Candle, Candles, History
 from app.paper_exchange.history import Books
 from app.paper_exchange.hub import StreamHub, UserHub
+from app.paper_exchange.limits import Limits
 from app.paper_exchange.markets import LiveMarket, Source, Step, bucket_ms
 from app.paper_exchange.matching import Engine, Fees
 from app.paper_exchange.model import NewOrder, Order, Trade
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 #: A process that was merely late catches up; beyond this it was down, and the time is a gap.
 CATCH_UP_MS = 10 * SECOND_MS
 CLIENT_ID_LENGTH = 22
+_OPEN_ORDERS = "SELECT * FROM orders WHERE status IN ('NEW', 'PENDING_NEW', 'PARTIALLY_FILLED') ORDER BY sequence"
 _PUT_ACCOUNT = "INSERT INTO accounts (id, label, api_key, kind, key_material, created_ms) VALUES (?, ?, ?, ?, ?, ?)"
 
 
@@ -54,6 +56,7 @@ class Exchange:
         self.users = UserHub()
         self.streams = StreamHub()
         self.history = Books(store.reader)
+        self.limits = Limits(settings)
         self.started_ms = clock.now_ms()
         self._live_from_ms = bucket_ms(self.started_ms)
         self._second_ms: int | None = None  # the running second, once the markets move
@@ -74,7 +77,7 @@ class Exchange:
             stored = reader.execute("SELECT * FROM candles WHERE symbol = ? ORDER BY seconds, open_ms", (rules.symbol,))
             history = rows.read_history(row, stored)
             self._go_live(rules, row["market_id"], rows.read_source(row, rules), history, halted=bool(row["halted"]))
-        for row in reader.execute("SELECT * FROM orders WHERE status IN ('NEW', 'PARTIALLY_FILLED') ORDER BY sequence"):
+        for row in reader.execute(_OPEN_ORDERS):
             self.engine.restore(rows.read_order(row))
         newest = reader.execute("SELECT max(sequence) AS newest FROM orders").fetchone()["newest"]
         self.engine.sequence = max(self.engine.sequence, newest or 0)
@@ -255,6 +258,7 @@ class Exchange:
 
     def _store(self, changes: Any, first: list[Statement], then: Any) -> asyncio.Future[None]:
         engine = self.engine
+        self.limits.note_fills(changes, self.clock.now_ms())
         statements = [*first, *rows.change_statements(changes, engine.ledger, engine.markets, engine.execution_id)]
         now_ms = self.clock.now_ms()
 

@@ -10,14 +10,15 @@ from aiohttp import web
 from app.paper_exchange import endpoints as e
 from app.paper_exchange import errors, signing
 from app.paper_exchange.accounts import Account
-from app.paper_exchange.endpoints import Call, Endpoint, Security
+from app.paper_exchange.endpoints import Call, Endpoint, Security, run
 from app.paper_exchange.errors import ApiError
 from app.paper_exchange.exchange import Exchange
 from app.paper_exchange.hub import dumps
-from app.paper_exchange.limits import Weights
 from app.paper_exchange.params import Params, parse_form
 
 KEY_HEADER = "X-MBX-APIKEY"
+WEIGHT_HEADERS = ("X-MBX-USED-WEIGHT", "X-MBX-USED-WEIGHT-1M")
+ORDER_COUNT_HEADERS = ("X-MBX-ORDER-COUNT-10S", "X-MBX-ORDER-COUNT-1D")
 ROUTES: list[tuple[str, str, Endpoint]] = [
     ("GET", "/api/v3/ping", e.PING),
     ("GET", "/api/v3/time", e.TIME),
@@ -41,18 +42,25 @@ ROUTES: list[tuple[str, str, Endpoint]] = [
 ]
 
 
-def add_routes(app: web.Application, exchange: Exchange, weights: Weights) -> None:
+def add_routes(app: web.Application, exchange: Exchange) -> None:
     """Serve the endpoints of `ROUTES`."""
     for method, path, endpoint in ROUTES:
-        app.router.add_route(method, path, _handler(endpoint, exchange, weights))
+        app.router.add_route(method, path, _handler(f"{method} {path}", endpoint, exchange))
     for method in ("POST", "PUT", "DELETE"):
         app.router.add_route(method, "/api/v3/userDataStream", _gone)
 
 
 async def _gone(_: web.Request) -> web.StreamResponse:
     """The listenKey endpoints were removed on 2026-02-20; the user stream is on the ws-api."""
-    page = "<html><head><title>410 Gone</title></head><body><center><h1>410 Gone</h1></center></body></html>"
-    return web.Response(status=410, text=page, content_type="text/html")
+    return web.Response(status=410, text=html_page("410 Gone"), content_type="text/html")
+
+
+def html_page(title: str) -> str:
+    """What the front servers answer where the API itself is not reached."""
+    return (
+        f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n"
+        "<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+    )
 
 
 def authenticate(exchange: Exchange, api_key: str | None) -> Account:
@@ -77,28 +85,37 @@ def sign_in(call: Call, account: Account, payload: bytes, signature: str | None)
 
 
 def _handler(
-    endpoint: Endpoint, exchange: Exchange, weights: Weights
+    name: str, endpoint: Endpoint, exchange: Exchange
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    limits = exchange.limits
+
     async def handle(request: web.Request) -> web.StreamResponse:
         now_ms = exchange.clock.now_ms()
         address = request.remote or ""
+        headers: dict[str, str] = {}
+        status = 200
         try:
             # GET takes its parameters from the query alone.
             body = "" if request.method == "GET" else (await request.text())
             params = Params(parse_form(request.rel_url.raw_query_string, body))
             weight = endpoint.weight(params)
-            weights.add(address, weight, now_ms)
-            call = Call(exchange, params)
+            limits.admit(address, weight, now_ms)
+            call = Call(exchange, params, name)
             if endpoint.security is not Security.NONE:
                 account = authenticate(exchange, request.headers.get(KEY_HEADER))
                 payload, signature = signing.rest_payload(request.rel_url.raw_query_string, body)
                 sign_in(call, account, payload, signature)
-            answer = await endpoint.handle(call)
+            answer = await run(endpoint, call, address, weight)
+            if endpoint.orders:
+                counts = limits.order_counts(call.account_id, exchange.clock.now_ms())
+                headers = dict(zip(ORDER_COUNT_HEADERS, map(str, counts), strict=True))
         except ApiError as error:
-            return _answer(error_body(error), weights.used(address, now_ms), error.status, error.retry_after_s)
-        if endpoint.free_on_success:
-            weights.give_back(address, weight, now_ms)
-        return _answer(answer, weights.used(address, now_ms))
+            answer, status = error_body(error), error.status
+            if error.retry_after_s is not None:
+                headers["Retry-After"] = str(error.retry_after_s)
+        used = str(limits.used(address, now_ms))
+        headers |= dict.fromkeys(WEIGHT_HEADERS, used)
+        return web.Response(text=dumps(answer), status=status, content_type="application/json", headers=headers)
 
     return handle
 
@@ -106,10 +123,3 @@ def _handler(
 def error_body(error: ApiError) -> dict[str, Any]:
     """`{"code":…,"msg":…}`."""
     return {"code": error.code, "msg": error.msg}
-
-
-def _answer(body: Any, used: int, status: int = 200, retry_after_s: int | None = None) -> web.Response:
-    headers = {"X-MBX-USED-WEIGHT": str(used), "X-MBX-USED-WEIGHT-1M": str(used)}
-    if retry_after_s is not None:
-        headers["Retry-After"] = str(retry_after_s)
-    return web.Response(text=dumps(body), status=status, content_type="application/json", headers=headers)

@@ -14,7 +14,6 @@ from app.paper_exchange import rest, streams, ws_api
 from app.paper_exchange.control import Control
 from app.paper_exchange.errors import StartError
 from app.paper_exchange.exchange import Exchange
-from app.paper_exchange.limits import Weights
 
 log = structlog.get_logger(__name__)
 
@@ -39,10 +38,9 @@ class Server:
         """Listen and set the markets going. Raises StartError when the port is taken."""
         settings = self._exchange.settings
         app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[self._stop_on_broken_books])
-        weights = Weights(settings.weight_limit_per_minute)
-        rest.add_routes(app, self._exchange, weights)
+        rest.add_routes(app, self._exchange)
         streams.add_routes(app, self._exchange, self._sockets)
-        ws_api.add_routes(app, self._exchange, weights, self._sockets)
+        ws_api.add_routes(app, self._exchange, self._sockets)
         Control(self._exchange, settings.read_token()).add_routes(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
         await self._runner.setup()

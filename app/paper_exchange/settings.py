@@ -5,11 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from app.domain.intrabar import RULES, Preset, PresetRules
 from app.paper_exchange.errors import StartError
 
 DEFAULT_PORT = 8701
+#: All limits away: `replace(settings, **NO_LIMITS)`.
+NO_LIMITS: dict[str, Any] = dict.fromkeys(
+    (
+        "weight_limit_per_minute", "raw_limit_per_5_minutes", "connection_limit_per_5_minutes",
+        "order_limit_per_10_s", "order_limit_per_day", "stream_messages_per_s",
+    ), 0
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,17 @@ class PaperSettings:
     half_spread_bps: Decimal | None = None  # instead of the preset's own
     maker_fee: Decimal = Decimal("0.001")
     taker_fee: Decimal = Decimal("0.001")
-    weight_limit_per_minute: int = 6000  # per address; 0: none
+    weight_limit_per_minute: int = 6000  # per address; 0: none, as for every limit below
+    raw_limit_per_5_minutes: int = 300_000  # requests, per address
+    connection_limit_per_5_minutes: int = 300  # WebSocket connections, per address
+    order_limit_per_10_s: int = 50  # unfilled orders, per account
+    order_limit_per_day: int = 160_000
+    stream_messages_per_s: int = 5  # that a client sends on a stream connection
+    refusals_before_ban: int = 5  # in a minute
+    first_ban_s: float = 120.0  # each further one is twice as long
+    connection_life_s: float = 86_400.0
+    shutdown_notice_s: float = 0.1  # between serverShutdown and the end of the connections
+    faults: bool = False  # whether faults may be asked for
     port_file: Path | None = None  # the port is written here once it is listened on
 
     def preset_rules(self) -> PresetRules:

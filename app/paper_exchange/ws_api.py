@@ -12,11 +12,10 @@ from aiohttp import web
 
 from app.paper_exchange import endpoints as e
 from app.paper_exchange import signing
-from app.paper_exchange.endpoints import Call, Endpoint, Security
+from app.paper_exchange.endpoints import Call, Endpoint, Security, run
 from app.paper_exchange.errors import ApiError
 from app.paper_exchange.exchange import Exchange
 from app.paper_exchange.hub import Outbox, dumps
-from app.paper_exchange.limits import Weights
 from app.paper_exchange.params import Params
 from app.paper_exchange.rest import authenticate, error_body, sign_in
 from app.paper_exchange.sockets import run_socket
@@ -50,10 +49,10 @@ METHODS: dict[str, Endpoint] = {
 class Session:
     """One ws-api connection and its user stream subscriptions."""
 
-    def __init__(self, exchange: Exchange, weights: Weights, address: str) -> None:
+    def __init__(self, exchange: Exchange, address: str) -> None:
         self.outbox = Outbox()
         self._exchange = exchange
-        self._weights = weights
+        self._limits = exchange.limits
         self._address = address
         self._subscriptions: dict[int, tuple[int, Callable[[], None]]] = {}  # id -> (account, stop)
         self._next_id = 0
@@ -108,21 +107,16 @@ class Session:
         params = Params(values)
         params.mark("returnRateLimits")
         weight = endpoint.weight(params)
-        self._weights.add(self._address, weight, now_ms)
-        call = Call(self._exchange, params)
+        self._limits.admit(self._address, weight, now_ms)
+        call = Call(self._exchange, params, method)
         if endpoint.security is not Security.NONE:
             params.mark("apiKey")
             account = authenticate(self._exchange, values.get("apiKey"))
             sign_in(call, account, signing.ws_payload(values), values.get("signature"))
-        answer = await endpoint.handle(call)
-        if endpoint.free_on_success:
-            self._weights.give_back(self._address, weight, now_ms)
-        return answer
+        return await run(endpoint, call, self._address, weight)
 
     def _reply(self, frame: dict[str, Any]) -> None:
-        used = self._weights.used(self._address, self._exchange.clock.now_ms())
-        limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1}
-        frame["rateLimits"] = [{**limit, "limit": self._weights.limit, "count": used}]
+        frame["rateLimits"] = [self._limits.weight_described(self._address, self._exchange.clock.now_ms())]
         self.outbox.put(dumps(frame))
 
     async def _subscribe(self, call: Call) -> Any:
@@ -159,11 +153,11 @@ class Session:
         return [{"subscriptionId": number} for number in self._subscriptions]
 
 
-def add_routes(app: web.Application, exchange: Exchange, weights: Weights, sockets: set[web.WebSocketResponse]) -> None:
+def add_routes(app: web.Application, exchange: Exchange, sockets: set[web.WebSocketResponse]) -> None:
     """Serve /ws-api/v3."""
 
     async def serve(request: web.Request) -> web.StreamResponse:
-        session = Session(exchange, weights, request.remote or "")
+        session = Session(exchange, request.remote or "")
         try:
             return await run_socket(request, session.outbox, session.on_text, sockets)
         finally:

@@ -11,6 +11,6 @@ from paper_kit import Paper, PaperProcess
 @pytest.fixture(scope="session")
 def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paper]:
     """A running exchange with synthetic BTCUSDT and ETHUSDT."""
-    process = PaperProcess(tmp_path_factory.mktemp("paper"), weight_limit="0")
+    process = PaperProcess(tmp_path_factory.mktemp("paper"), limits="off")
     yield process.start()
     assert process.stop() == 0

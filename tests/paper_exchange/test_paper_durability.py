@@ -78,7 +78,7 @@ def check_books(books: dict[str, Any], acknowledged: dict[int, dict[str, Any]]) 
 
 
 async def test_acknowledged_orders_fills_and_balances_survive_being_killed(tmp_path: Path) -> None:
-    process = PaperProcess(tmp_path, weight_limit="0")
+    process = PaperProcess(tmp_path, limits="off")
     paper = process.start()
     keys = await paper.open_account(RICH, ed25519=False)
     acknowledged: dict[int, dict[str, Any]] = {}
@@ -185,7 +185,7 @@ async def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 async def test_when_the_file_cannot_be_written_nothing_is_acknowledged_and_the_process_ends(tmp_path: Path) -> None:
-    process = PaperProcess(tmp_path, weight_limit="0")
+    process = PaperProcess(tmp_path, limits="off")
     paper = process.start(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)))
     keys = await paper.open_account(RICH, ed25519=False)
     acknowledged: dict[int, dict[str, Any]] = {}
