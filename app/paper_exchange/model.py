@@ -16,7 +16,9 @@ STOP_TYPES = frozenset(
 )
 #: Types that trade as a market order once they work.
 MARKET_TYPES = frozenset({OrderType.MARKET, OrderType.STOP_LOSS, OrderType.TAKE_PROFIT})
-STP_MODES = ("EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH")
+STP_MODES = ("NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH")
+PENDING = "PENDING_NEW"  # of an order that waits for the working order of its list
+NO_LIST = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,10 @@ class Order:
     expiry_reason: str = ""
     queue_ahead: Decimal = ZERO  # quantity served before this order when its price is touched
     sequence: int = 0  # time priority; grows with every order that starts to work
+    list_id: int = NO_LIST
+    amends: int = 0
+    prevented: Decimal = ZERO  # quantity that ended by self-trade prevention
+    prevented_match_id: int = -1
 
     @property
     def remaining(self) -> Decimal:
@@ -85,7 +91,41 @@ class Order:
     @property
     def waits_for_trigger(self) -> bool:
         """Whether it is a stop or target that has not been triggered."""
-        return self.working_ms == 0 and self.type in STOP_TYPES
+        return self.working_ms == 0 and self.type in STOP_TYPES and self.status != PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class NewList:
+    """A request for an order list. OCO: the stop, then the limit or target; OTO: the working order, then one
+    pending order or the two of an OCO.
+    """
+
+    contingency: str  # "OCO" or "OTO"
+    orders: tuple[NewOrder, ...]
+    client_id: str = ""
+
+
+@dataclass(slots=True)
+class OrderList:
+    """An accepted order list; `order_ids` in the order of `NewList.orders`."""
+
+    id: int
+    account_id: int
+    symbol: str
+    client_id: str
+    contingency: str
+    order_ids: tuple[int, ...]
+    is_done: bool
+    created_ms: int
+
+    def pair_of(self, order_id: int) -> tuple[int, ...]:
+        """The two orders of which one cancels the other, when `order_id` is one of them; else nothing."""
+        pair = self.order_ids if self.contingency == "OCO" else self.order_ids[1:]
+        return pair if len(pair) == 2 and order_id in pair else ()
+
+    def pending_of(self, order_id: int) -> tuple[int, ...]:
+        """The orders that wait until `order_id` has filled."""
+        return self.order_ids[1:] if self.contingency == "OTO" and order_id == self.order_ids[0] else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +144,37 @@ class Trade:
     is_buyer: bool
     is_maker: bool
     traded_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """One reduction of an open order's quantity."""
+
+    symbol: str
+    order_id: int
+    execution_id: int
+    account_id: int
+    old_client_id: str
+    new_client_id: str
+    old_quantity: Decimal
+    new_quantity: Decimal
+    amended_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreventedMatch:
+    """A trade of an account with itself that did not happen. A quantity is 0 when its order did not end by it."""
+
+    symbol: str
+    id: int
+    account_id: int
+    taker_order_id: int
+    maker_order_id: int
+    stp_mode: str
+    price: Decimal
+    taker_quantity: Decimal
+    maker_quantity: Decimal
+    prevented_ms: int
 
 
 @dataclass(slots=True)
@@ -132,6 +203,9 @@ class Changes:
 
     orders: dict[tuple[str, int], Order] = field(default_factory=dict)
     trades: list[Trade] = field(default_factory=list)
+    lists: dict[int, OrderList] = field(default_factory=dict)
+    amendments: list[Amendment] = field(default_factory=list)
+    prevented: list[PreventedMatch] = field(default_factory=list)
     balances: set[tuple[int, str]] = field(default_factory=set)
     counters: set[str] = field(default_factory=set)  # symbols whose id counters moved
     events: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # (account, user stream event)

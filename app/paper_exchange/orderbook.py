@@ -80,7 +80,7 @@ class Market:
         for price, available, maker in self._offers(is_buy=is_buy):
             if new.price and ((price > new.price) if is_buy else (price < new.price)):
                 break
-            if maker is not None and maker.account_id == account_id:
+            if maker is not None and maker.account_id == account_id and new.stp_mode != "NONE":
                 own.append(maker)
                 if new.stp_mode == "EXPIRE_MAKER":
                     continue

@@ -15,7 +15,7 @@ from app.domain.symbols import SymbolRules
 from app.paper_exchange.candles import Candle, Columns, History
 from app.paper_exchange.ledger import Ledger
 from app.paper_exchange.markets import LiveMarket
-from app.paper_exchange.model import Balance, Changes, Order, Trade
+from app.paper_exchange.model import Amendment, Balance, Changes, Order, OrderList, PreventedMatch, Trade
 from app.paper_exchange.orderbook import Market
 from app.paper_exchange.replay import Replay, Tape, unpack
 from app.paper_exchange.store import Statement
@@ -26,7 +26,11 @@ _ORDER_COLUMNS = tuple(f.name for f in fields(Order))
 _TRADE_COLUMNS = tuple(f.name for f in fields(Trade))
 _ORDER_AMOUNTS = (
     "price", "quantity", "quote_quantity", "stop_price", "executed", "executed_quote", "locked", "queue_ahead",
+    "prevented",
 )  # fmt: skip
+_LIST_COLUMNS = tuple(f.name for f in fields(OrderList))
+_AMENDMENT_COLUMNS = tuple(f.name for f in fields(Amendment))
+_PREVENTED_COLUMNS = tuple(f.name for f in fields(PreventedMatch))
 
 
 def _upsert(table: str, columns: tuple[str, ...]) -> str:
@@ -35,6 +39,9 @@ def _upsert(table: str, columns: tuple[str, ...]) -> str:
 
 _PUT_ORDER = _upsert("orders", _ORDER_COLUMNS)
 _PUT_TRADE = _upsert("trades", _TRADE_COLUMNS).replace(" OR REPLACE", "")  # a trade is written once
+_PUT_LIST = _upsert("order_lists", _LIST_COLUMNS)
+_PUT_AMENDMENT = _upsert("amendments", _AMENDMENT_COLUMNS).replace(" OR REPLACE", "")
+_PUT_PREVENTED = _upsert("prevented_matches", _PREVENTED_COLUMNS).replace(" OR REPLACE", "")
 _PUT_BALANCE = _upsert("balances", ("account_id", "asset", "free", "locked"))
 _PUT_COUNTERS = _upsert("counters", ("symbol", "next_order_id", "next_trade_id"))
 _PUT_META = _upsert("meta", ("key", "value"))
@@ -45,7 +52,13 @@ _PUT_MARKET = _upsert("markets", ("symbol", "market_id", "rules", "source", "sta
 
 
 def _value(value: Any) -> Any:
-    return plain(value) if isinstance(value, Decimal) else value
+    if isinstance(value, Decimal):
+        return plain(value)
+    return json.dumps(value) if isinstance(value, tuple) else value
+
+
+def _row(record: Any, columns: tuple[str, ...]) -> tuple[Any, ...]:
+    return tuple(_value(getattr(record, column)) for column in columns)
 
 
 def change_statements(
@@ -54,10 +67,16 @@ def change_statements(
     """What must be stored before `changes` may be told; values as they are now."""
     statements: list[Statement] = []
     if changes.orders:
-        statements.append((_PUT_ORDER, [_order_row(o) for o in changes.orders.values()]))
+        statements.append((_PUT_ORDER, [_row(o, _ORDER_COLUMNS) for o in changes.orders.values()]))
         statements.append((_PUT_META, [("execution_id", str(execution_id))]))
     if changes.trades:
-        statements.append((_PUT_TRADE, [tuple(_value(getattr(t, c)) for c in _TRADE_COLUMNS) for t in changes.trades]))
+        statements.append((_PUT_TRADE, [_row(t, _TRADE_COLUMNS) for t in changes.trades]))
+    if changes.lists:
+        statements.append((_PUT_LIST, [_row(one, _LIST_COLUMNS) for one in changes.lists.values()]))
+    if changes.amendments:
+        statements.append((_PUT_AMENDMENT, [_row(one, _AMENDMENT_COLUMNS) for one in changes.amendments]))
+    if changes.prevented:
+        statements.append((_PUT_PREVENTED, [_row(one, _PREVENTED_COLUMNS) for one in changes.prevented]))
     if changes.balances:
         balances = [(a, asset, ledger.balance(a, asset)) for a, asset in sorted(changes.balances)]
         statements.append((_PUT_BALANCE, [(a, asset, plain(b.free), plain(b.locked)) for a, asset, b in balances]))
@@ -65,10 +84,6 @@ def change_statements(
         rows = [(s, markets[s].next_order_id, markets[s].next_trade_id) for s in sorted(changes.counters)]
         statements.append((_PUT_COUNTERS, rows))
     return statements
-
-
-def _order_row(order: Order) -> tuple[Any, ...]:
-    return tuple(_value(getattr(order, column)) for column in _ORDER_COLUMNS)
 
 
 def candle_statements(symbol: str, candles: Iterable[tuple[int, Candle]]) -> list[Statement]:
@@ -119,6 +134,29 @@ def read_trade(row: sqlite3.Row) -> Trade:
         values[name] = Decimal(values[name])
     values["is_buyer"], values["is_maker"] = bool(values["is_buyer"]), bool(values["is_maker"])
     return Trade(**values)
+
+
+def read_list(row: sqlite3.Row) -> OrderList:
+    """An order list as stored."""
+    values = dict(row)
+    values["order_ids"], values["is_done"] = tuple(json.loads(values["order_ids"])), bool(values["is_done"])
+    return OrderList(**values)
+
+
+def read_amendment(row: sqlite3.Row) -> Amendment:
+    """An amendment as stored."""
+    values = dict(row)
+    for name in ("old_quantity", "new_quantity"):
+        values[name] = Decimal(values[name])
+    return Amendment(**values)
+
+
+def read_prevented(row: sqlite3.Row) -> PreventedMatch:
+    """A prevented match as stored."""
+    values = dict(row)
+    for name in ("price", "taker_quantity", "maker_quantity"):
+        values[name] = Decimal(values[name])
+    return PreventedMatch(**values)
 
 
 def read_balance(row: sqlite3.Row) -> Balance:

@@ -21,7 +21,7 @@ from typing import Any
 import structlog
 
 from app.paper_exchange.errors import StartError
-from app.paper_exchange.schema import SCHEMA, VERSION
+from app.paper_exchange.schema import MIGRATIONS, SCHEMA, VERSION
 
 log = structlog.get_logger(__name__)
 
@@ -143,6 +143,14 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
         connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
+    while version in MIGRATIONS:
+        # With foreign keys off, and the old way of renaming, other tables go on pointing at the name.
+        connection.executescript(
+            "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON; BEGIN;"
+            f"{MIGRATIONS[version]} PRAGMA user_version = {version + 1}; COMMIT;"
+            "PRAGMA legacy_alter_table = OFF; PRAGMA foreign_keys = ON;"
+        )
+        version += 1
     if version != VERSION:
         raise StartError(f"{path} has layout {version}; this program writes layout {VERSION}")
 

@@ -154,7 +154,7 @@ class Books(RuleBasedStateMachine):
                 one, other = pair
                 assert (one.price, one.quantity) == (other.price, other.quantity)
                 assert one.is_buyer != other.is_buyer
-                assert one.account_id != other.account_id
+                assert one.order_id != other.order_id
 
 
 Books.TestCase.settings = settings(
