@@ -134,6 +134,6 @@ async def _while_database_is_away(root: Any, event: Event) -> StateUpdate | None
 
     if required_roles(event.name) is None:
         return None
-    shell = await root.get_state(ShellState)
-    shell._database_is(away=True)
+    (await root.get_state(ShellState))._database_is(away=True)
+    (await root.get_state(NotifyState))._push("error", "The database cannot be reached.", "What you typed stays here.")
     return StateUpdate(delta=await root._get_resolved_delta(), events=[])

@@ -207,6 +207,7 @@ async def _tell_database_is_away(state: Any) -> None:
     from app.state.shell import ShellState
 
     (await state.get_state(ShellState))._database_is(away=True)
+    await say(state, "error", "The database cannot be reached.", "What you typed stays here.")
 
 
 # --- arguments of handlers: the browser may send anything ------------------------------------------------
