@@ -207,12 +207,12 @@ class Submitter:
                 return await self._not_visible(order, session, source)
 
     async def _not_visible(self, order: Order, session: TradingSession, source: EventSource) -> Order:
+        if order.status in FINAL or self._clock.exchange_now_ms() <= self._bound_ms(order):
+            return order  # not visible *yet*, be it confirmed or not
         if order.exchange_order_id is not None:
             words = f"the exchange no longer shows order {order.client_order_id}, which it had confirmed"
             async with self._store.transaction() as tx:
                 await tx.add_incident("CONFIRMED_NOT_VISIBLE", words, account_id=order.account_id, order_id=order.id)
-            return order
-        if order.status in FINAL or self._clock.exchange_now_ms() <= self._bound_ms(order):
             return order
         try:  # the last look, in contact with the exchange: every order of the symbol since the attempt
             recent = await session.orders_since(order.symbol, (order.signed_timestamp_ms or 0) - 1_000)
