@@ -6,7 +6,6 @@ One stack serves all tests that only use it; those that kill something, or need 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,10 +14,9 @@ from pathlib import Path
 import pytest
 from api_client import Api, use_setup_link
 from browser import launch_arguments
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
-from stack import ROOT, Stack, new_stack
-
-SHOTS = ROOT / "test-results"
+from playwright.sync_api import Browser, BrowserContext
+from stack import Stack, new_stack
+from watched import Watched
 
 
 @pytest.fixture(scope="session")
@@ -53,57 +51,6 @@ def browser_type_launch_args() -> dict[str, object]:
         finder = [sys.executable, str(Path(__file__).with_name("browser.py"))]
         path = subprocess.run(finder, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     return {"executable_path": path, "args": launch_arguments()}
-
-
-class Watched:
-    """A page whose errors are collected; `expect_error` says which ones a test provokes on purpose."""
-
-    def __init__(self, page: Page, name: str) -> None:
-        self.page = page
-        self.errors: list[str] = []
-        self._expected: list[re.Pattern[str]] = []
-        self._name = name
-        self._shots = 0
-        page.on("pageerror", lambda error: self.errors.append(f"page error: {error}"))
-        page.on("console", self._hear)
-
-    def expect_error(self, pattern: str) -> None:
-        """Errors that match are part of what this test shows."""
-        self._expected.append(re.compile(pattern))
-
-    def unexpected(self) -> list[str]:
-        """What went wrong without being asked for."""
-        return [error for error in self.errors if not any(known.search(error) for known in self._expected)]
-
-    def shot(self, name: str) -> None:
-        """A picture of the whole page, numbered in the order of the test."""
-        self._shots += 1
-        SHOTS.mkdir(exist_ok=True)
-        self.page.evaluate("scrollTo(0, 0)")
-        self.page.screenshot(path=SHOTS / f"{self._name}-{self._shots:02}-{name}.png", full_page=True)
-
-    def open(self, url: str) -> None:
-        """Go there and wait until the page has read what it shows."""
-        self.page.goto(url)
-        self.ready()
-
-    def ready(self) -> None:
-        """Wait until the page has read what it shows."""
-        self.page.locator('[data-testid="shell"][data-ready="true"][data-hydrated="true"]').wait_for()
-
-    def visit(self, name: str) -> None:
-        """Go to another page by the navigation, as a person would."""
-        self.page.get_by_test_id(f"nav-{name}").click()
-        self.at("" if name == "dashboard" else name)
-        self.ready()
-
-    def at(self, path: str) -> None:
-        """Wait until the address is this path, with or without a slash at its end, whatever the query."""
-        self.page.wait_for_url(re.compile(rf"^https?://[^/]+/{path}/?([?#].*)?$"))
-
-    def _hear(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
-            self.errors.append(f"console: {message.text} ({message.location.get('url', '')})")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 from api_client import Api, error_of
 from bad_files import FIRST_MS, HOUR_MS, candle_rows, csv, large_file
 from stack import COMMAND, ROOT, Stack, clean_environment
+from strategies import hold
 
 from app.os_processes import free_port
 
@@ -159,6 +160,17 @@ def test_more_than_the_balance_is_a_rejected_order_with_a_reason(api: Api, accou
     assert answer["status"] == "REJECTED"
     assert answer["reject_code"].startswith("RISK_")
     assert "BTC" in answer["reject_reason"]
+
+
+def test_a_strategy_that_names_an_unknown_series_is_refused_with_its_place(api: Api) -> None:
+    document = hold()
+    document["entry"] = {"all": [{"op": ">", "left": "ema_fats", "right": 0}]}
+
+    error = error_of(api.send("POST", "/strategies", json={"name": "Typo", "document": document}), 422)
+
+    assert [problem["path"] for problem in error["problems"]] == ["entry.all[0].left"]
+    assert "ema_fats" in error["problems"][0]["message"]
+    assert api.get("/strategies")["strategies"] == []
 
 
 # --- starting ------------------------------------------------------------------------------------------

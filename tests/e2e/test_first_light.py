@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from api_client import EMAIL, PASSWORD
 from bad_files import REAL, hourly_file
-from conftest import Watched
 from playwright.sync_api import Locator, expect
 from stack import Stack, new_stack, wait_for
+from watched import Watched
 
 #: Pixels of a chart by colour: a drawn one has a background, axes, and candles of two colours.
 _COLOURS = """canvases => {
