@@ -7,6 +7,7 @@ from typing import Any
 import reflex as rx
 
 from app.components.badges import badge
+from app.components.focus_return import focus_return
 from app.components.html import (
     a,
     aside,
@@ -75,6 +76,7 @@ def shell(
             class_name="main",
         ),
         toast_bridge(NotifyState.message),
+        focus_return(),
         class_name="pl frame",
         data_testid="shell",
         data_hydrated=pick(rx.State.is_hydrated, "true", "false"),
