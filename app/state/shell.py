@@ -38,6 +38,8 @@ class ShellState(rx.State):
     def _database_is(self, *, away: bool) -> None:
         words = "The database cannot be reached. Nothing is lost: what you typed stays here, figures below may be old."
         put(self, away=words if away else "")
+        if away:  # a green light that nobody has looked at would be a lie
+            put(self, service="unknown", service_tone="bad", clock_tone="", books_tone="", kill_tone="")
 
     async def _reload(self, unit: Unit) -> None:
         health = await execution.service_health(unit.session, now=unit.now)

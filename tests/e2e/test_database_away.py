@@ -54,6 +54,7 @@ def test_everybody_is_told_and_trading_goes_on_afterwards(
         refused = error_of(api.send("POST", "/orders", key="while-away", json=order), 503)
         assert refused["message"].startswith("The database cannot be reached at the moment. Nothing was changed")
         expect(page.get_by_test_id("banner-database")).to_contain_text("cannot be reached", timeout=20_000)
+        expect(page.get_by_test_id("strip-service")).to_have_text("unknown")
         watched.shot("away")
         page.get_by_test_id("nav-dashboard").click()
         watched.at("")
