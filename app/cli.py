@@ -179,6 +179,7 @@ def create_user(
     async def act(sessions: Sessions) -> None:
         async with sessions.begin() as session:
             await create(session, email=email, password=password, role=role, clock=SystemClock())
+            await _audit(session, "user.created", {"email": email, "role": role})
 
     _with_database(act)
     _say(f"Created {email} as {role}")
@@ -210,7 +211,9 @@ def make_reset_link(
 
     async def act(sessions: Sessions) -> str:
         async with sessions.begin() as session:
-            return await reset_link(session, email=email, public_url=public_url, clock=SystemClock())
+            link = await reset_link(session, email=email, public_url=public_url, clock=SystemClock())
+            await _audit(session, "user.reset_link_made", {"email": email})
+            return link
 
     _say(_with_database(act))
 
@@ -229,6 +232,14 @@ def main() -> None:
 
 def _say(line: str) -> None:
     print(line, flush=True)
+
+
+async def _audit(session: AsyncSession, action: str, details: dict[str, str]) -> None:
+    from app.domain.clock import to_datetime
+    from app.services.identity.audit import record
+    from app.services.runtime import SystemClock
+
+    await record(session, actor="cli", action=action, details=details, now=to_datetime(SystemClock().now_ms()))
 
 
 def _described(view: DatasetView) -> str:

@@ -46,6 +46,7 @@ from app.services.execution.rows import (
     rules_of,
 )
 from app.services.execution.store import AccountFacts, PlanRecord, TradingFacts
+from app.services.identity.audit import record
 from app.services.portfolio.projection import book_fill
 from app.services.risk.limits import limits_of
 
@@ -365,6 +366,15 @@ class PostgresTransaction:
                 error=result.error,
             )
         )
+        if result.repaired:
+            await record(
+                self.session,
+                actor="worker",
+                action="reconciliation.repaired",
+                object=f"account:{result.account_id}",
+                details={"trigger": result.trigger, "repairs": [d for d in result.differences if d["repaired"]]},
+                now=finished_at,
+            )
         if result.agrees:
             agree = update(Account).where(col(Account.id) == result.account_id).values(books_agree_at=finished_at)
             await self.session.execute(agree)
