@@ -5,21 +5,58 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _steady_ms() -> int:
+    """A clock that nobody sets; where the system has it, the one that counts the time asleep as well."""
+    kind = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime_ns(kind) // 1_000_000
 
 
 class SystemClock:
-    """This machine's clock, and the exchange's by the last measured offset."""
+    """This machine's clock, and the exchange's by the last measured offset.
 
-    def __init__(self, offset_ms: int = 0) -> None:
-        self.offset_ms = offset_ms
+    Once an offset has been measured, exchange time runs on with the steady clock: when somebody sets this machine's
+    clock, exchange time does not jump with it, and no death bound passes before its time (F14).
+    """
+
+    def __init__(
+        self,
+        offset_ms: int | None = None,
+        *,
+        wall_ms: Callable[[], int] = _wall_ms,
+        steady_ms: Callable[[], int] = _steady_ms,
+    ) -> None:
+        self._wall_ms, self._steady_ms = wall_ms, steady_ms
+        self._offset_ms = 0
+        self._exchange_at_steady_zero_ms: int | None = None
+        if offset_ms is not None:
+            self.offset_ms = offset_ms
+
+    @property
+    def offset_ms(self) -> int:
+        """Exchange − local, as last measured; 0 before."""
+        return self._offset_ms
+
+    @offset_ms.setter
+    def offset_ms(self, offset_ms: int) -> None:
+        self._offset_ms = offset_ms
+        self._exchange_at_steady_zero_ms = self._wall_ms() + offset_ms - self._steady_ms()
 
     def now_ms(self) -> int:
         """Milliseconds since the epoch, UTC."""
-        return time.time_ns() // 1_000_000
+        return self._wall_ms()
 
     def exchange_now_ms(self) -> int:
-        """`now_ms` plus the last measured offset (exchange − local)."""
-        return self.now_ms() + self.offset_ms
+        """The exchange's time by the last measured offset; this machine's when none was measured."""
+        if self._exchange_at_steady_zero_ms is None:
+            return self._wall_ms()
+        return self._exchange_at_steady_zero_ms + self._steady_ms()
 
     async def sleep(self, seconds: float) -> None:
         """`asyncio.sleep`."""
