@@ -68,8 +68,11 @@ def web() -> None:
 @cli.command(rich_help_panel=_RUN)
 def worker() -> None:
     """Run only the worker: order execution, strategies and scheduled jobs."""
-    from app.database.urls import database_url
-    from app.jobs.worker import run
+    from app.os_processes import loading
+
+    with loading():
+        from app.database.urls import database_url
+        from app.jobs.worker import run
 
     settings = _process("worker")
     run(settings.model_copy(update={"database_url_worker": database_url(settings, "worker")}))

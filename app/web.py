@@ -16,7 +16,7 @@ from app.config import Settings, load_settings
 from app.domain.errors import InvalidInput
 from app.domain.money import use_money_context
 from app.logs import configure_logging
-from app.os_processes import end_with_parent, port_is_free
+from app.os_processes import end_with_parent, loading, port_is_free
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -68,9 +68,11 @@ def application() -> ASGIApp:
     settings = load_settings()
     configure_logging("web", level=settings.log_level)
     use_money_context()
-    from app.app import app
+    with loading():
+        from app.app import app
 
-    return with_address(app(), settings.public_url, Path(os.environ[BUILD_VARIABLE]) / "build" / "client")
+        pages = app()
+    return with_address(pages, settings.public_url, Path(os.environ[BUILD_VARIABLE]) / "build" / "client")
 
 
 def with_address(app: ASGIApp, public_url: str, files: Path) -> ASGIApp:
