@@ -38,6 +38,7 @@ class Unit:
     viewer: Viewer
     clock: Clock
     ids: Ids
+    ip: str = ""
 
     @property
     def user_id(self) -> int:
@@ -47,7 +48,7 @@ class Unit:
     @property
     def caller(self) -> Caller:
         """The viewer, for the audit log."""
-        return Caller(self.viewer)
+        return Caller(self.viewer, ip=self.ip)
 
     @property
     def now(self) -> datetime:
@@ -63,7 +64,7 @@ async def work(state: rx.State) -> AsyncIterator[Unit]:
         raise NotAllowed("Please sign in first.")
     services = get_services()
     async with services.sessions.begin() as session:
-        yield Unit(session, viewer, services.clock, services.ids)
+        yield Unit(session, viewer, services.clock, services.ids, ip=state.router.session.client_ip)
 
 
 def handler(function: Callable[..., Any]) -> Any:
