@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Literal
@@ -68,6 +68,7 @@ class FakeExchange(TradingSession, MarketData):
         self._faults: dict[Call, deque[Fault]] = defaultdict(deque)
         self._under_way: list[tuple[int, OrderRequest, int, int]] = []
         self._listeners: list[asyncio.Queue[UserEvent]] = []
+        self._observers: list[Callable[[UserEvent], None]] = []
         self._stream_up = True
         self._candles: dict[tuple[str, str], dict[int, KlineEvent]] = defaultdict(dict)
         self._watchers: list[tuple[frozenset[tuple[str, str]], asyncio.Queue[MarketEvent]]] = []
@@ -95,6 +96,28 @@ class FakeExchange(TradingSession, MarketData):
         """The exchange itself ends an open order."""
         order = next(o for o in self._engine.open_orders() if o.client_order_id == client_order_id)
         self._engine.end(order, status, self._now_ms())
+
+    def late_fill(self, client_order_id: str, quantity: Decimal, price: Decimal) -> bool:
+        """A fill of an order that has ended cancelled or expired turns up; False if it cannot have one."""
+        found = (o for o in self._engine.orders if o.client_order_id == client_order_id)
+        return any(self._engine.fill_late(order, quantity, price, self._now_ms()) for order in found)
+
+    def set_status(self, symbol: str, status: str) -> None:
+        """Trading of a symbol is halted (`HALT`, `BREAK`) or open (`TRADING`)."""
+        self._engine.rules[symbol] = replace(self._engine.rules[symbol], status=status)
+
+    def observe(self, observer: Callable[[UserEvent], None]) -> None:
+        """Call `observer` with every event as it happens, whatever the stream does: for a stream of one's own."""
+        self._observers.append(observer)
+
+    def book(self) -> Sequence[FakeOrder]:
+        """Every order it ever took, oldest first, visible or not: what only the exchange itself knows."""
+        return self._engine.orders
+
+    def totals(self) -> dict[str, Decimal]:
+        """Free and locked together, by asset; without asking and without faults."""
+        free, locked = self._engine.free, self._engine.locked
+        return {asset: free[asset] + locked[asset] for asset in sorted({*free, *locked})}
 
     def drop_stream(self, reason: str = "dropped by the test") -> None:
         """The user stream goes down; what happens meanwhile is not told."""
@@ -251,6 +274,8 @@ class FakeExchange(TradingSession, MarketData):
         return self._clock.exchange_now_ms()
 
     def _tell(self, event: UserEvent) -> None:
+        for observer in self._observers:
+            observer(event)
         if self._stream_up:
             for queue in self._listeners:
                 queue.put_nowait(event)

@@ -146,6 +146,17 @@ class Engine:
         self._tell(OrderUpdate(order.report()))
         self._tell(BalancesChanged())
 
+    def fill_late(self, order: FakeOrder, quantity: Decimal, price: Decimal, now_ms: int) -> bool:
+        """Book a trade of an order that has ended without being filled; False if it cannot have one."""
+        rules, is_buy = self.rules[order.request.symbol], order.request.side is Side.BUY
+        asset, needed = (rules.quote_asset, quantity * price) if is_buy else (rules.base_asset, quantity)
+        if order.status not in ("CANCELED", "EXPIRED") or quantity >= order.remaining or needed > self.free[asset]:
+            return False
+        self._trade(order, rules, quantity, price, now_ms, is_maker=True)
+        self._tell(OrderUpdate(order.report((order.fills[-1],))))
+        self._tell(BalancesChanged())
+        return True
+
     def _take(self, order: FakeOrder, now_ms: int) -> None:
         """Match as taker at the market's price; what is left rests or expires by its type."""
         request, price = order.request, self.prices[order.request.symbol]
@@ -173,20 +184,28 @@ class Engine:
         if is_buy and quote > self.free[rules.quote_asset] + order.locked:  # a buy stop that gapped up
             self.end(order, "EXPIRED", now_ms)
             return
-        received, asset = (quantity, rules.base_asset) if is_buy else (quote, rules.quote_asset)
-        self._trades += 1
-        fee = received * self._fee_rate
-        fill = Fill(self._trades, quantity, price, quote, fee, asset, is_maker, now_ms)
         self._unlock(order)
-        self.free[rules.quote_asset if is_buy else rules.base_asset] -= quote if is_buy else quantity
-        self.free[asset] += received - fee
-        order.fills.append(fill)
+        fill = self._trade(order, rules, quantity, price, now_ms, is_maker=is_maker)
         order.status = "PARTIALLY_FILLED" if order.remaining else "FILLED"
-        order.updated_ms = now_ms
         if order.remaining:
             self._lock(order, rules, price)
         self._tell(OrderUpdate(order.report((fill,))))
         self._tell(BalancesChanged())
+
+    def _trade(
+        self, order: FakeOrder, rules: SymbolRules, quantity: Decimal, price: Decimal, now_ms: int, *, is_maker: bool
+    ) -> Fill:
+        """Exchange the amounts, less the fee in what is received."""
+        quote, is_buy = quantity * price, order.request.side is Side.BUY
+        received, asset = (quantity, rules.base_asset) if is_buy else (quote, rules.quote_asset)
+        self._trades += 1
+        fee = received * self._fee_rate
+        fill = Fill(self._trades, quantity, price, quote, fee, asset, is_maker, now_ms)
+        self.free[rules.quote_asset if is_buy else rules.base_asset] -= quote if is_buy else quantity
+        self.free[asset] += received - fee
+        order.fills.append(fill)
+        order.updated_ms = now_ms
+        return fill
 
     def _lock(self, order: FakeOrder, rules: SymbolRules, last: Decimal) -> bool:
         """Set aside what the rest of the order needs; False if there is not enough."""
