@@ -29,6 +29,8 @@ from app.paper_exchange.settings import PaperSettings
 
 TOKEN = "control-token-of-a-test"
 ROOT = Path(__file__).resolve().parent.parent
+#: Two symbols and three days: enough for most tests, and made at once.
+SMALL: dict[str, Any] = {"symbols": ("BTCUSDT", "ETHUSDT"), "history_days": 3}
 
 
 class ManualClock:
@@ -188,7 +190,7 @@ def make_pair() -> tuple[str, str]:
 async def running(data_file: Path, clock: Clock | None = None, **settings: Any) -> AsyncIterator[Paper]:
     """An exchange inside this loop."""
     ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    wanted = PaperSettings(data_file=data_file, port=0, control_token=TOKEN, **settings)
+    wanted = PaperSettings(data_file=data_file, port=0, control_token=TOKEN, **{**SMALL, **settings})
     task = asyncio.create_task(serve(wanted, clock=clock, on_ready=ready.set_result))
     await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
@@ -207,7 +209,8 @@ class PaperProcess:
     def __init__(self, folder: Path, **options: str) -> None:
         self.folder = folder
         self.data_file = folder / "paper.db"
-        self._options = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
+        given = {"symbols": "BTCUSDT,ETHUSDT", "history_days": "3", **options}
+        self._options = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, before: Callable[[], None] | None = None) -> Paper:

@@ -14,7 +14,7 @@ from app.domain.intrabar import Preset
 from app.domain.money import parse_amount
 from app.paper_exchange.errors import StartError
 from app.paper_exchange.main import run
-from app.paper_exchange.settings import DEFAULT_PORT, NO_LIMITS, PaperSettings
+from app.paper_exchange.settings import DEFAULT_HISTORY_DAYS, DEFAULT_PORT, DEFAULT_SYMBOLS, NO_LIMITS, PaperSettings
 
 TOKEN_VARIABLE = "PAPER_CONTROL_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -33,6 +33,12 @@ def _rate(text: str) -> Decimal:
     return rate
 
 
+def _days(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 3650:
+        raise argparse.ArgumentTypeError("days of history: a whole number from 1 to 3650")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m app.paper_exchange",
@@ -45,7 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--control-token-file", type=Path, metavar="FILE", help=f"or {TOKEN_VARIABLE} in the environment"
     )
-    parser.add_argument("--symbols", default="BTCUSDT,ETHUSDT", help="synthetic markets made at the first start")
+    parser.add_argument("--symbols", default=",".join(DEFAULT_SYMBOLS), help="synthetic markets of the first start")
+    parser.add_argument(
+        "--history-days", type=_days, default=DEFAULT_HISTORY_DAYS, help="of synthetic markets before they start"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the synthetic markets made at the first start")
     parser.add_argument("--preset", type=Preset, choices=list(Preset), default=Preset.REALISTIC, metavar="NAME",
                         help="optimistic, realistic or harsh")  # fmt: skip
@@ -68,6 +77,7 @@ def main() -> int:
         control_token=os.environ.get(TOKEN_VARIABLE) or None,
         control_token_file=options.control_token_file,
         symbols=tuple(s for s in options.symbols.split(",") if s),
+        history_days=options.history_days,
         seed=options.seed,
         preset=options.preset,
         half_spread_bps=options.half_spread_bps,

@@ -10,30 +10,24 @@ import zlib
 from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-SECOND_MS = 1_000
-MINUTE_MS = 60_000
+from app.paper_exchange.intervals import INTERVALS_MS as INTERVALS_MS
+from app.paper_exchange.intervals import MINUTE_MS as MINUTE_MS
+from app.paper_exchange.intervals import SECOND_MS as SECOND_MS
+from app.paper_exchange.intervals import end_ms, open_ms, opens_ms
+from app.paper_exchange.noise import Floats, Ints
+
+if TYPE_CHECKING:
+    from app.paper_exchange.archive import Archive
+
 #: Prints of one candle of a source: open, two extremes, close.
 PATH_POINTS = 4
-INTERVALS_MS: dict[str, int] = {
-    "1s": SECOND_MS,
-    "1m": MINUTE_MS,
-    "3m": 3 * MINUTE_MS,
-    "5m": 5 * MINUTE_MS,
-    "15m": 15 * MINUTE_MS,
-    "30m": 30 * MINUTE_MS,
-    "1h": 60 * MINUTE_MS,
-    "2h": 120 * MINUTE_MS,
-    "4h": 240 * MINUTE_MS,
-    "6h": 360 * MINUTE_MS,
-    "8h": 480 * MINUTE_MS,
-    "12h": 720 * MINUTE_MS,
-    "1d": 1440 * MINUTE_MS,
-}
 #: One-second candles kept in memory and in the file; longer intervals are kept for ever.
 KEPT_SECONDS = 100_000
+LONGER = tuple(name for name in INTERVALS_MS if name != "1s")
 
 
 @dataclass(slots=True)
@@ -111,6 +105,17 @@ class Columns:
         for column in self._all():
             column.pop()
 
+    def part(self, from_ms: int, to_ms: int) -> list[Candle]:
+        """Those that open in [from, to]."""
+        return [self.at(i) for i in range(*self.between(from_ms, to_ms))]
+
+    def before(self, end_ms: int) -> Columns:
+        """Those that open before a time."""
+        part, count = Columns(), bisect_left(self.open_ms, end_ms)
+        for mine, theirs in zip(part._all(), self._all(), strict=True):
+            mine.extend(theirs[:count])  # type: ignore[arg-type]
+        return part
+
     def since(self, from_ms: int) -> Columns:
         """Those that open at or after a time."""
         start = bisect_left(self.open_ms, from_ms)
@@ -132,13 +137,38 @@ class Columns:
             column.frombytes(raw[n * size : (n + 1) * size])
         return columns
 
-    def folded(self, interval_ms: int) -> Columns:
+    @classmethod
+    def of(
+        cls, open_ms: Ints, open_: Ints, high: Ints, low: Ints, close: Ints, volume: Ints, quote: Floats, prints: Ints
+    ) -> Columns:
+        """Columns of whole arrays."""
+        columns = cls()
+        for mine, given in zip(columns._all(), (open_ms, open_, high, low, close, volume, quote, prints), strict=True):
+            mine.frombytes(given.tobytes())
+        return columns
+
+    def between(self, start_ms: int | None, end_ms: int | None) -> tuple[int, int]:
+        """Numbers of the candles that open in [start, end]: the first, and the one after the last."""
+        low = 0 if start_ms is None else bisect_left(self.open_ms, start_ms)
+        return low, len(self) if end_ms is None else bisect_right(self.open_ms, end_ms)
+
+    def join(self, later: Columns) -> None:
+        """Add later candles; where the first shares the interval of the last one here they become one."""
+        if len(self) and len(later) and self.open_ms[-1] == later.open_ms[0]:
+            merged = self.at(-1)
+            merged.absorb(later.at(0))
+            self.forget_last()
+            self.append(merged)
+            later.forget_oldest(1)
+        self.extend(later)
+
+    def folded(self, interval: str, zone_ms: int = 0) -> Columns:
         """The same candles folded into a longer interval; the last may be unfinished."""
         result = Columns()
         if not self.open_ms:
             return result
         times = np.frombuffer(self.open_ms, dtype=np.int64)
-        buckets = times - times % interval_ms
+        buckets = opens_ms(interval, times + zone_ms) - zone_ms
         starts = np.flatnonzero(np.r_[True, buckets[1:] != buckets[:-1]])
         ends = np.r_[starts[1:], len(times)] - 1
         result.open_ms.frombytes(buckets[starts].tobytes())
@@ -158,10 +188,11 @@ class History:
 
     minutes: Columns = field(default_factory=Columns)
     seconds: Columns = field(default_factory=Columns)
+    archive: Archive | None = None  # what came before the minutes, where the source can tell it again
 
     def continued(self, seconds: Columns, minutes: Columns) -> History:
         """The same with what was recorded live since: `minutes` speak where `seconds` are no longer kept."""
-        whole = History()
+        whole = History(archive=self.archive)
         whole.minutes.extend(self.minutes)
         whole.seconds.extend(self.seconds)
         whole.seconds.extend(seconds)
@@ -169,15 +200,15 @@ class History:
             return whole
         kept_from = max(whole.seconds.open_ms[0], whole.seconds.open_ms[-1] - KEPT_SECONDS * SECOND_MS)
         cut_ms = kept_from - kept_from % MINUTE_MS
-        folded = self.seconds.folded(MINUTE_MS)
+        folded = self.seconds.folded("1m")
         by_time = {columns.open_ms[i]: columns.at(i) for columns in (folded, minutes) for i in range(len(columns))}
-        for open_ms in sorted(t for t in by_time if t < cut_ms):
-            whole.minutes.append(by_time[open_ms])
+        for at_ms in sorted(t for t in by_time if t < cut_ms):
+            whole.minutes.append(by_time[at_ms])
         whole.seconds = whole.seconds.since(cut_ms)
         return whole
 
     def packed(self) -> bytes:
-        """Compressed, for the file."""
+        """Compressed, for the file, without the archive."""
         minutes = self.minutes.packed()
         return zlib.compress(len(minutes).to_bytes(8, "big") + minutes + self.seconds.packed(), 1)
 
@@ -197,26 +228,18 @@ class Candles:
         self.closed: dict[str, Columns] = {name: Columns() for name in INTERVALS_MS}
         self._partial: dict[str, Candle | None] = dict.fromkeys(INTERVALS_MS)
         self.second: Candle | None = None  # the forming one
+        self.archive = history.archive
         self.closed["1s"] = history.seconds
-        for name, length in list(INTERVALS_MS.items())[1:]:
-            columns = history.minutes.folded(length)
-            self._join(columns, history.seconds.folded(length))
+        for name in LONGER:
+            columns = Columns() if self.archive is None else self.archive.rest(name)
+            columns.join(history.minutes.folded(name))
+            columns.join(history.seconds.folded(name))
             self.closed[name] = columns
             if len(columns):
                 last = columns.at(-1)
                 self._partial[name] = last
                 columns.forget_last()
         self._trim()
-
-    def _join(self, earlier: Columns, later: Columns) -> None:
-        """Append `later`; where its first candle shares the interval of the last earlier one they become one."""
-        if len(earlier) and len(later) and earlier.open_ms[-1] == later.open_ms[0]:
-            merged = earlier.at(-1)
-            merged.absorb(later.at(0))
-            earlier.forget_last()
-            earlier.append(merged)
-            later.forget_oldest(1)
-        earlier.extend(later)
 
     @property
     def last_price(self) -> int | None:
@@ -242,15 +265,15 @@ class Candles:
         columns = self.closed["1s"]
         columns.append(second)
         self._trim()
-        end_ms = second.open_ms + SECOND_MS
-        for name, length in list(INTERVALS_MS.items())[1:]:
-            closed += self._expire(name, length, second.open_ms)
+        ended_ms = second.open_ms + SECOND_MS
+        for name in LONGER:
+            closed += self._expire(name, second.open_ms)
             partial = self._partial[name]
             if partial is None:
-                self._partial[name] = replace(second, open_ms=second.open_ms - second.open_ms % length)
+                self._partial[name] = replace(second, open_ms=open_ms(name, second.open_ms))
             else:
                 partial.absorb(second)
-            closed += self._expire(name, length, end_ms)
+            closed += self._expire(name, ended_ms)
         return closed
 
     def _trim(self) -> None:
@@ -262,13 +285,13 @@ class Candles:
     def close_passed(self, now_ms: int) -> list[tuple[str, Candle]]:
         """Close the candles whose time is over although no further second came (a halted market)."""
         closed: list[tuple[str, Candle]] = []
-        for name, length in list(INTERVALS_MS.items())[1:]:
-            closed += self._expire(name, length, now_ms)
+        for name in LONGER:
+            closed += self._expire(name, now_ms)
         return closed
 
-    def _expire(self, name: str, length: int, now_ms: int) -> list[tuple[str, Candle]]:
+    def _expire(self, name: str, now_ms: int) -> list[tuple[str, Candle]]:
         partial = self._partial[name]
-        if partial is None or partial.open_ms + length > now_ms:
+        if partial is None or end_ms(name, partial.open_ms) > now_ms:
             return []
         self._partial[name] = None
         self.closed[name].append(partial)
@@ -281,30 +304,60 @@ class Candles:
         partial, second = self._partial[name], self.second
         if second is None:
             return None if partial is None else replace(partial)
-        length = INTERVALS_MS[name]
-        opens_ms = second.open_ms - second.open_ms % length
-        if partial is None or partial.open_ms != opens_ms:
-            return replace(second, open_ms=opens_ms)
+        opened_ms = open_ms(name, second.open_ms)
+        if partial is None or partial.open_ms != opened_ms:
+            return replace(second, open_ms=opened_ms)
         whole = replace(partial)
         whole.absorb(second)
         return whole
 
-    def read(self, name: str, start_ms: int | None, end_ms: int | None, limit: int) -> list[Candle]:
-        """Candles whose open time lies in [start, end], forming one last; the newest ones unless a start is given."""
+    def read(
+        self, name: str, start_ms: int | None, end_ms: int | None, limit: int, *, zone_ms: int = 0
+    ) -> list[Candle]:
+        """Candles whose open time lies in [start, end], forming one last; the newest ones unless a start is given.
+
+        `zone_ms` shifts where candles of more than a minute open: the offset of a time zone from UTC.
+        """
+        if zone_ms and name not in ("1s", "1m"):
+            return self._zoned(name, start_ms, end_ms, limit, zone_ms)
         columns = self.closed[name]
-        low = 0 if start_ms is None else bisect_left(columns.open_ms, start_ms)
-        high = len(columns) if end_ms is None else bisect_right(columns.open_ms, end_ms)
-        forming = self.forming(name)
-        tail = []
-        if forming is not None:
-            after_start = start_ms is None or forming.open_ms >= start_ms
-            if after_start and (end_ms is None or forming.open_ms <= end_ms):
-                tail = [forming]
-        if start_ms is None:
-            low = max(low, high - (limit - len(tail)))
-        else:
-            high = min(high, low + limit)
-        return ([columns.at(i) for i in range(low, high)] + tail)[:limit]
+        low, high = columns.between(start_ms, end_ms)
+        tail = [c for c in (self.forming(name),) if c is not None and _is_in(c, start_ms, end_ms)]
+        if start_ms is not None:
+            earlier = [] if self.archive is None else self.archive.read(name, start_ms, end_ms, limit)
+            recent = [columns.at(i) for i in range(low, min(high, low + limit - len(earlier)))]
+            return (earlier + recent + tail)[:limit]
+        recent = [columns.at(i) for i in range(max(low, high - (limit - len(tail))), high)] + tail
+        missing = limit - len(recent)
+        return ([] if self.archive is None else self.archive.read(name, None, end_ms, missing)) + recent
+
+    def _zoned(self, name: str, start_ms: int | None, end_ms: int | None, limit: int, zone_ms: int) -> list[Candle]:
+        """The same folded from minutes while asked."""
+        reach_ms = (limit + 2) * INTERVALS_MS[name]
+        most_ms = self._newest_ms() if end_ms is None else end_ms
+        least_ms = most_ms - reach_ms if start_ms is None else start_ms
+        if start_ms is not None:
+            most_ms = min(most_ms, start_ms + reach_ms)
+        first_ms = open_ms(name, least_ms + zone_ms) - zone_ms
+        last_ms = most_ms + INTERVALS_MS[name]
+        minutes = Columns()
+        if self.archive is not None:
+            at = [max(0, min(len(self.archive), (t - self.archive.start_ms) // MINUTE_MS)) for t in (first_ms, last_ms)]
+            minutes.extend(self.archive.minutes(at[0], at[1]))
+        for candle in self.closed["1m"].part(first_ms, last_ms):
+            minutes.append(candle)
+        forming = self.forming("1m")
+        if forming is not None and forming.open_ms <= last_ms:
+            minutes.append(forming)
+        folded = minutes.folded(name, zone_ms)
+        low, high = folded.between(start_ms, end_ms)
+        low, high = (max(low, high - limit), high) if start_ms is None else (low, min(high, low + limit))
+        return [folded.at(i) for i in range(low, high)]
+
+    def _newest_ms(self) -> int:
+        forming = self.forming("1m")
+        closed = self.closed["1m"].open_ms
+        return forming.open_ms if forming is not None else closed[-1] if len(closed) else 0
 
     def average_price(self, now_ms: int, minutes: int) -> int | None:
         """Volume-weighted close of the last `minutes` of seconds, in smallest units; None without volume."""
@@ -320,3 +373,7 @@ class Candles:
         """Mean volume of the last minute's closed seconds, in smallest units; `otherwise` when there are none."""
         recent = self.closed["1s"].volume[-60:]
         return sum(recent) // len(recent) if len(recent) else otherwise
+
+
+def _is_in(candle: Candle, start_ms: int | None, end_ms: int | None) -> bool:
+    return (start_ms is None or candle.open_ms >= start_ms) and (end_ms is None or candle.open_ms <= end_ms)

@@ -75,8 +75,9 @@ class Exchange:
         for row in reader.execute("SELECT * FROM markets"):
             rules = rows.read_rules(row["rules"])
             stored = reader.execute("SELECT * FROM candles WHERE symbol = ? ORDER BY seconds, open_ms", (rules.symbol,))
-            history = rows.read_history(row, stored)
-            self._go_live(rules, row["market_id"], rows.read_source(row, rules), history, halted=bool(row["halted"]))
+            source, history = rows.read_source(row, rules), rows.read_history(row, stored)
+            history.archive = source.archive()
+            self._go_live(rules, row["market_id"], source, history, halted=bool(row["halted"]))
         for row in reader.execute(_OPEN_ORDERS):
             self.engine.restore(rows.read_order(row))
         newest = reader.execute("SELECT max(sequence) AS newest FROM orders").fetchone()["newest"]
@@ -118,7 +119,9 @@ class Exchange:
         """Make `symbol` a synthetic market from `seed`. Raises InvalidInput for a name that is no symbol."""
         price = first_price or DEFAULT_PRICES.get(symbol, Decimal(100))
         rules = self.rules_of(symbol, price)
-        return await self.set_source(rules, Synthetic(symbol, seed, Units.of(rules), float(price)))
+        source = Synthetic(symbol, seed, Units.of(rules), float(price), days=self.settings.history_days)
+        await asyncio.to_thread(source.prepare)
+        return await self.set_source(rules, source)
 
     def rules_of(self, symbol: str, price: Decimal) -> SymbolRules:
         """The rules a symbol has, or would have at that price. Raises InvalidInput for a name that is no symbol."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.paper_exchange.candles import INTERVALS_MS, Candle
 from app.paper_exchange.hub import StreamHub
+from app.paper_exchange.intervals import end_ms
 from app.paper_exchange.markets import LiveMarket
 from app.paper_exchange.model import Print
 from app.paper_exchange.reports import fixed
@@ -27,7 +28,7 @@ def kline_row(market: LiveMarket, interval: str, candle: Candle) -> list[Any]:
         units.price_text(candle.low),
         units.price_text(candle.close),
         units.quantity_text(candle.volume),
-        candle.open_ms + INTERVALS_MS[interval] - 1,
+        end_ms(interval, candle.open_ms) - 1,
         f"{candle.quote:.8f}",
         candle.prints,
         units.quantity_text(candle.volume // 2),

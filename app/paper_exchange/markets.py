@@ -94,7 +94,7 @@ class LiveMarket:
         progress = self.source.progress
         last = self.candles.last_price
         facts = self.source.describe()
-        minutes = self.candles.closed["1m"]
+        minutes, archive = self.candles.closed["1m"], self.candles.archive
         return {
             "symbol": self.rules.symbol,
             "market_id": self.market_id,
@@ -109,7 +109,7 @@ class LiveMarket:
             "halted": self.halted,
             "price": None if last is None else format(self.units.price(last), "f"),
             "history_seconds": len(self.candles.closed["1s"]),
-            "history_from_ms": minutes.open_ms[0] if len(minutes) else None,
+            "history_from_ms": archive.start_ms if archive else minutes.open_ms[0] if len(minutes) else None,
         }
 
 

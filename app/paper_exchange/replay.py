@@ -18,7 +18,9 @@ import numpy as np
 
 from app.domain.errors import InvalidInput
 from app.domain.money import parse_amount
-from app.paper_exchange.candles import PATH_POINTS, SECOND_MS, History
+from app.paper_exchange.archive import Archive
+from app.paper_exchange.candles import PATH_POINTS, History
+from app.paper_exchange.intervals import SECOND_MS
 from app.paper_exchange.units import Units
 
 MAX_CANDLES = 1_000_000
@@ -172,6 +174,10 @@ class Replay:
         columns.quote.frombytes((rows[:, :4].mean(axis=1) * rows[:, 4] / scale).tobytes())
         columns.prints.frombytes(np.full(count, PATH_POINTS, dtype=np.int64).tobytes())
         return history
+
+    def archive(self) -> Archive | None:
+        """Nothing but what `history` gave."""
+        return None
 
     def describe(self) -> dict[str, Any]:
         """What is needed to make this source again (tape and position apart)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
@@ -175,11 +176,20 @@ def read_source(row: sqlite3.Row, rules: SymbolRules) -> Synthetic | Replay:
     """The source of a market row, where it stood at the last commit."""
     facts, state, units = json.loads(row["source"]), json.loads(row["state"]), Units.of(rules)
     if facts["source"] == "synthetic":
-        return Synthetic(rules.symbol, facts["seed"], units, facts["first_price"], State(**state))
+        days, live_ms = facts.get("days", 1), facts.get("live_ms")
+        return Synthetic(rules.symbol, facts["seed"], units, facts["first_price"], _state(state, units),
+                         days=days, live_ms=live_ms)  # fmt: skip
     tape = Tape(unpack(row["tape"]), facts["gaps"], facts["missing"], facts["base_ms"])
     return Replay(
         tape, units, label=facts["label"], start=facts["start"], loop=facts["loop"], position=state["position"]
     )
+
+
+def _state(facts: dict[str, Any], units: Units) -> State:
+    """The state as stored, also as the first version of this program stored it."""
+    if "log_price" in facts:
+        return State(units.price_units(math.exp(facts["log_price"])))
+    return State(**facts)
 
 
 def read_history(row: sqlite3.Row, candles: Iterable[sqlite3.Row]) -> History:

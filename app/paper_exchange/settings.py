@@ -11,6 +11,8 @@ from app.domain.intrabar import RULES, Preset, PresetRules
 from app.paper_exchange.errors import StartError
 
 DEFAULT_PORT = 8701
+DEFAULT_SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "BNBUSDT")
+DEFAULT_HISTORY_DAYS = 1095
 #: All limits away: `replace(settings, **NO_LIMITS)`.
 NO_LIMITS: dict[str, Any] = dict.fromkeys(
     (
@@ -31,7 +33,9 @@ class PaperSettings:
     port: int = DEFAULT_PORT  # 0: the system picks one
     control_token: str | None = None
     control_token_file: Path | None = None
-    symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")  # synthetic markets made at the first start
+    #: Synthetic markets made at the first start, each with that many days of history.
+    symbols: tuple[str, ...] = DEFAULT_SYMBOLS
+    history_days: int = DEFAULT_HISTORY_DAYS
     seed: int = 1
     preset: Preset = Preset.REALISTIC
     half_spread_bps: Decimal | None = None  # instead of the preset's own

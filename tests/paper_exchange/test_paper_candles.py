@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
 
 from app.domain.intrabar import Preset, path
-from app.paper_exchange.candles import INTERVALS_MS, MINUTE_MS, SECOND_MS, Candle, Candles, Columns, History
+from app.paper_exchange.candles import Candle, Candles, Columns, History
+from app.paper_exchange.intervals import INTERVALS_MS, MINUTE_MS, SECOND_MS
 
 START_MS = 1_700_000_000_000 // (INTERVALS_MS["1d"]) * INTERVALS_MS["1d"]
 
@@ -29,10 +31,19 @@ def columns_of(candles: list[Candle]) -> Columns:
     return columns
 
 
-def by_hand(candles: list[Candle], length_ms: int) -> list[Candle]:
+def opened(interval: str, at_ms: int) -> int:
+    at = datetime.fromtimestamp(at_ms / 1000, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    if interval == "1M":
+        return int(at.replace(day=1).timestamp() * 1000)
+    if interval == "1w":
+        return int((at - timedelta(days=at.weekday())).timestamp() * 1000)
+    return at_ms // INTERVALS_MS[interval] * INTERVALS_MS[interval]
+
+
+def by_hand(candles: list[Candle], interval: str) -> list[Candle]:
     folded: list[Candle] = []
     for candle in candles:
-        open_ms = candle.open_ms // length_ms * length_ms
+        open_ms = opened(interval, candle.open_ms)
         if folded and folded[-1].open_ms == open_ms:
             folded[-1].absorb(candle)
         else:
@@ -59,7 +70,7 @@ def test_live_candles_of_every_interval_are_the_seconds_folded(interval: str) ->
     candles = Candles(history)
     closed = feed(candles, source[400:])
     length = INTERVALS_MS[interval]
-    expected = by_hand(source, length)
+    expected = by_hand(source, interval)
     assert candles.read(interval, None, None, 10_000) == expected
     told = [candle for name, candle in closed if name == interval]
     assert told == [c for c in expected if c.open_ms + length > source[399].open_ms + SECOND_MS][: len(told)]
@@ -123,11 +134,11 @@ def test_history_survives_the_file_and_minutes_speak_for_dropped_seconds() -> No
     history = History.unpack(History(minutes, seconds).packed())
     assert (len(history.minutes), len(history.seconds)) == (3, 120)
     live = random_seconds(90, START_MS + 3 * MINUTE_MS + 120_000, seed=3)
-    whole = history.continued(columns_of(live), columns_of(by_hand(live[:60], MINUTE_MS)))
+    whole = history.continued(columns_of(live), columns_of(by_hand(live[:60], "1m")))
     assert (len(whole.minutes), len(whole.seconds)) == (3, 210)
     assert Candles(whole).read("1m", None, None, 100) == [
         *(minutes.at(n) for n in range(3)),
-        *by_hand([seconds.at(n) for n in range(120)] + live, MINUTE_MS),
+        *by_hand([seconds.at(n) for n in range(120)] + live, "1m"),
     ]
 
 
@@ -136,9 +147,9 @@ def test_when_seconds_are_too_many_the_file_gives_minutes_back(monkeypatch: pyte
     old = random_seconds(120, START_MS)
     live = random_seconds(240, START_MS + 120_000, seed=3)
     history = History(seconds=columns_of(old))
-    whole = history.continued(columns_of(live[100:]), columns_of(by_hand(live, MINUTE_MS)))
+    whole = history.continued(columns_of(live[100:]), columns_of(by_hand(live, "1m")))
     assert whole.seconds.open_ms[0] % MINUTE_MS == 0
-    assert Candles(whole).read("1m", None, None, 100) == by_hand(old + live, MINUTE_MS)
+    assert Candles(whole).read("1m", None, None, 100) == by_hand(old + live, "1m")
 
 
 @pytest.mark.parametrize(

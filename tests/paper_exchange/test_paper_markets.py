@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from decimal import Decimal
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +10,8 @@ from paper_kit import flat_candles
 
 from app.domain.errors import InvalidInput
 from app.domain.intrabar import Preset
-from app.paper_exchange.candles import MINUTE_MS, SECOND_MS, Candles
+from app.paper_exchange.candles import Candles
+from app.paper_exchange.intervals import SECOND_MS
 from app.paper_exchange.markets import LiveMarket
 from app.paper_exchange.replay import Replay, read_tape, typical_price, unpack
 from app.paper_exchange.rules import KNOWN, rules_for
@@ -25,50 +24,21 @@ LIVE_MS = 1_700_000_030_000
 
 
 def synthetic(seed: int = 1) -> Synthetic:
-    return Synthetic("BTCUSDT", seed, UNITS, 100_000.0)
-
-
-def test_the_same_seed_makes_the_same_market_and_another_seed_another() -> None:
-    first, second = synthetic(), synthetic()
-    one, two = first.history(LIVE_MS), second.history(LIVE_MS)
-    assert one.packed() == two.packed()
-    assert [first.next() for _ in range(50)] == [second.next() for _ in range(50)]
-    assert synthetic(2).history(LIVE_MS).packed() != one.packed()
+    return Synthetic("BTCUSDT", seed, UNITS, 100_000.0, days=3)
 
 
 def test_a_synthetic_market_goes_on_from_its_stored_state_as_if_never_interrupted() -> None:
     whole = synthetic()
-    candles = [whole.next() for _ in range(20)]
+    history = whole.history(LIVE_MS)
+    candles = [whole.next() for _ in range(150)]
     part = synthetic()
-    for _ in range(10):
+    part.history(LIVE_MS)
+    for _ in range(70):
         part.next()
-    resumed = Synthetic("BTCUSDT", 1, UNITS, 100_000.0, State(**part.snapshot()))
-    assert [resumed.next() for _ in range(10)] == candles[10:]
-
-
-def test_synthetic_candles_are_well_formed_join_up_and_end_where_the_market_goes_live() -> None:
-    history = synthetic().history(LIVE_MS)
-    for columns, length in ((history.minutes, MINUTE_MS), (history.seconds, SECOND_MS)):
-        times = list(columns.open_ms)
-        assert times == list(range(times[0], times[0] + len(times) * length, length))
-        for n in range(len(columns)):
-            c = columns.at(n)
-            assert 0 < c.low <= min(c.open, c.close) <= max(c.open, c.close) <= c.high
-            assert c.volume > 0
-            assert n == 0 or c.open == columns.close[n - 1]
-    assert history.minutes.open_ms[-1] + MINUTE_MS == history.seconds.open_ms[0]
-    assert history.seconds.open_ms[-1] + SECOND_MS == LIVE_MS
-    assert len(history.seconds) >= 1500
-    assert len(history.minutes) >= 3 * 1440
-
-
-def test_volatility_comes_in_clusters() -> None:
-    closes = list(synthetic().history(LIVE_MS).minutes.close)
-    moves = [abs(math.log(b / a)) for a, b in pairwise(closes)]
-    mean = sum(moves) / len(moves)
-    variance = sum((m - mean) ** 2 for m in moves)
-    lagged = sum((a - mean) * (b - mean) for a, b in zip(moves, moves[10:], strict=False))
-    assert lagged / variance > 0.1
+    facts = part.describe()
+    resumed = Synthetic("BTCUSDT", 1, UNITS, 100_000.0, State(**part.snapshot()), days=3, live_ms=facts["live_ms"])
+    assert [resumed.next() for _ in range(80)] == candles[70:]
+    assert candles[0][0] == history.seconds.close[-1]
 
 
 def test_a_tape_counts_the_gaps_it_closes() -> None:
