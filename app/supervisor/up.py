@@ -47,10 +47,10 @@ def up(settings: Settings, say: Say) -> None:
     with locked(settings), _sigterm_as_interrupt():
         server = embedded_postgres(settings) if settings.uses_embedded_database else None
         try:
-            build = frontend.ensure_built(say)
             if server is not None:
                 server.start()
             _migrate(settings, say)
+            build = frontend.ensure_built(say)
             asyncio.run(_run(settings, server, build, say))
         except KeyboardInterrupt:
             say("Interrupted while starting")
@@ -97,7 +97,7 @@ def programs(settings: Settings, build: Path) -> list[Program]:
 
 async def _run(settings: Settings, server: EmbeddedPostgres | None, build: Path, say: Say) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal was closed
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     children = [Child(program, settings.logs_dir, say) for program in programs(settings, build)]
     tasks = [asyncio.create_task(child.keep_running(), name=child.program.name) for child in children]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from app.os_processes import free_port
+
 
 def plumbline(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     base = {name: value for name, value in os.environ.items() if name not in ("PORT", "DATA_DIR", "DATABASE_URL")}
@@ -51,11 +53,12 @@ def test_a_bad_setting_is_named() -> None:
     assert result.stderr.startswith("plumbline: PORT: input should be a valid integer")
 
 
-def test_a_database_that_does_not_answer_is_said_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [("up",), ("migrate",), ("user", "list"), ("candles", "list")])
+def test_a_database_that_does_not_answer_is_said_so(tmp_path: Path, command: tuple[str, ...]) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # bound, but not listening
         url = f"postgresql://plumbline:hunter2@127.0.0.1:{nobody.getsockname()[1]}/plumbline"
-        result = plumbline("user", "list", DATABASE_URL=url, DATA_DIR=str(tmp_path))
+        result = plumbline(*command, DATABASE_URL=url, DATA_DIR=str(tmp_path), PORT=str(free_port()))
 
     assert result.returncode == 1
     assert "The database does not answer" in result.stderr
