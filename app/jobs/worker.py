@@ -219,7 +219,9 @@ class Worker:
         seconds = time.monotonic() - started_s
         if self._lease.epoch > 1:
             words = f"Recovery complete in {seconds:.1f} s: our books were compared with the exchange."
-            words += f" {len(stopped)} strategies were stopped; review and start them again." if stopped else ""
+            if stopped:
+                many = f"{len(stopped)} strategies were" if len(stopped) > 1 else "One strategy was"
+                words += f" {many} stopped; review and start again."
             await self._notice("RECOVERY_COMPLETE", words)
         self._healthy = True
         await self._say_state(ServiceState.HEALTHY, "")
