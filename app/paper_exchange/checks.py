@@ -20,16 +20,22 @@ from app.domain.symbols import (
 from app.paper_exchange import errors
 from app.paper_exchange.model import MARKET_TYPES, STOP_TYPES, NewOrder, Order
 
+MAX_NUM_ORDER_LISTS = 20
+MAX_NUM_ORDER_AMENDS = 10
+
 
 def check_filters(
-    rules: SymbolRules, new: NewOrder, average: Decimal, open_orders: Sequence[Order], held: Decimal
-) -> None:
+    rules: SymbolRules, new: NewOrder, average: Decimal, open_orders: Sequence[Order], held: Decimal,
+    *, more_orders: int = 0, more_algo: int = 0,
+) -> None:  # fmt: skip
     """Raise -1013 with the first filter of the symbol that `new` breaks.
 
     `average` is the volume-weighted price the filters refer to, `open_orders` the account's own on this
-    symbol, `held` its base asset, locked part included.
+    symbol, `held` its base asset, locked part included; the counts are of orders that come together with `new`.
     """
-    for failure in _failures(rules, new, average, open_orders, held):
+    algo = more_algo + sum(1 for o in open_orders if o.type in STOP_TYPES and o.working_ms == 0)
+    count = open_orders_failure(rules, more_orders + len(open_orders), algo, is_algo=new.type in STOP_TYPES)
+    for failure in [*_failures(rules, new, average, open_orders, held), count]:
         if failure is not None:
             raise errors.filter_failure(failure.filter_name)
 
@@ -50,8 +56,6 @@ def _failures(
         new.quote_quantity or (new.price or (new.stop_price if new.type in STOP_TYPES else average)) * new.quantity
     )
     found.append(notional_failure(rules, notional, is_market=is_market))
-    algo = sum(1 for o in open_orders if o.waits_for_trigger)
-    found.append(open_orders_failure(rules, len(open_orders), algo, is_algo=new.type in STOP_TYPES))
     if new.side is Side.BUY:
         resting = sum((o.remaining for o in open_orders if o.is_buy), ZERO)
         found.append(position_failure(rules, held + resting + (new.quantity or new.quote_quantity / average)))

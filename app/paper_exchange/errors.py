@@ -70,6 +70,11 @@ def cancel_rejected(msg: str = "Unknown order sent.") -> ApiError:
     return ApiError(-2011, msg)
 
 
+def amend_rejected(msg: str = "Unknown order sent.") -> ApiError:
+    """-2038: the matching engine refuses to amend an order."""
+    return ApiError(-2038, msg)
+
+
 def invalid(msg: str) -> ApiError:
     """-1013: the request is refused before it reaches the matching engine."""
     return ApiError(-1013, msg)

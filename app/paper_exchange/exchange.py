@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from decimal import Decimal
 from typing import Any
 
@@ -19,13 +19,14 @@ from app.domain.errors import NotFound
 from app.domain.symbols import SymbolRules
 from app.paper_exchange import feeds, rows
 from app.paper_exchange.accounts import Account, make_account, random_text
+from app.paper_exchange.amends import amend
 from app.paper_exchange.candles import KEPT_SECONDS, MINUTE_MS, SECOND_MS, Candle, Candles, History
 from app.paper_exchange.history import Books
 from app.paper_exchange.hub import StreamHub, UserHub
 from app.paper_exchange.limits import Limits
 from app.paper_exchange.markets import LiveMarket, Source, Step, bucket_ms
 from app.paper_exchange.matching import Engine, Fees
-from app.paper_exchange.model import NewOrder, Order, Trade
+from app.paper_exchange.model import Amendment, NewList, NewOrder, Order, OrderList, Trade
 from app.paper_exchange.rules import KNOWN, rules_for
 from app.paper_exchange.settings import PaperSettings
 from app.paper_exchange.store import Statement, Store
@@ -80,6 +81,7 @@ class Exchange:
             self._go_live(rules, row["market_id"], source, history, halted=bool(row["halted"]))
         for row in reader.execute(_OPEN_ORDERS):
             self.engine.restore(rows.read_order(row))
+        self._load_lists()
         newest = reader.execute("SELECT max(sequence) AS newest FROM orders").fetchone()["newest"]
         self.engine.sequence = max(self.engine.sequence, newest or 0)
         for symbol in self.settings.symbols:
@@ -88,6 +90,18 @@ class Exchange:
         # Should the clock have gone back, the market waits until time has caught up with its last candle.
         newest_ms = [m.candles.closed["1s"].open_ms[-1] for m in self.live.values() if len(m.candles.closed["1s"])]
         self._live_from_ms = max([self._live_from_ms, *(open_ms + SECOND_MS for open_ms in newest_ms)])
+
+    def _load_lists(self) -> None:
+        reader, engine = self.store.reader, self.engine
+        for row in reader.execute("SELECT * FROM order_lists WHERE is_done = 0"):
+            one = rows.read_list(row)
+            is_open = engine.markets[one.symbol].open_orders
+            stored = self.history.orders_of(one)
+            engine.lists.restore(one, [is_open.get(order.id, order) for order in stored])
+        newest = reader.execute("SELECT max(id) AS newest FROM order_lists").fetchone()["newest"]
+        engine.lists.next_id = 0 if newest is None else newest + 1
+        for row in reader.execute("SELECT symbol, max(id) AS newest FROM prevented_matches GROUP BY symbol"):
+            engine.markets[row["symbol"]].next_prevented_id = row["newest"] + 1
 
     def _know(self, account: Account) -> None:
         self.accounts[account.id] = account
@@ -244,8 +258,27 @@ class Exchange:
         """Cancel open orders under one cancel id. Returns that id and a future that is done on disk."""
         now_ms = self.clock.now_ms()
         for order in orders:
-            cancel_id = self.engine.cancel(order, now_ms, cancel_id)
+            if not order.is_final:  # with an order of its list
+                cancel_id = self.engine.cancel(order, now_ms, cancel_id)
         return cancel_id, self.commit(now_ms)
+
+    def place_list(
+        self, account_id: int, new: NewList
+    ) -> tuple[OrderList, list[Order], list[Trade], asyncio.Future[None]]:
+        """Place an order list. Returns it, its orders as they stood before a pending one was started, their trades
+        so far, and a future that is done when all is on disk. Raises ApiError.
+        """
+        now_ms = self.clock.now_ms()
+        one, orders = self.engine.lists.place(account_id, new, now_ms)
+        placed, trades = [replace(order) for order in orders], list(self.engine.ledger.changes.trades)
+        self.engine.lists.release(now_ms)
+        return one, placed, [t for t in trades if t.order_id in one.order_ids], self.commit(now_ms)
+
+    def amend(self, order: Order, quantity: Decimal, client_id: str) -> tuple[Amendment, asyncio.Future[None]]:
+        """Reduce an open order. Returns the amendment and a future that is done on disk. Raises ApiError."""
+        now_ms = self.clock.now_ms()
+        amendment = amend(self.engine, order, quantity, client_id, now_ms)
+        return amendment, self.commit(now_ms)
 
     def open_orders(self, account_id: int, symbol: str | None = None) -> list[Order]:
         """Open orders of an account, oldest first."""

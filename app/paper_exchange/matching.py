@@ -8,7 +8,7 @@ no trace. What changed since the last `drain()` is handed over in order, to be s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, Decimal
 
 from app.domain.errors import require
@@ -18,9 +18,22 @@ from app.domain.orders import OrderType, Side, TimeInForce
 from app.domain.symbols import SymbolRules
 from app.paper_exchange import errors, reports
 from app.paper_exchange.book import Liquidity
-from app.paper_exchange.checks import check_filters, check_trigger
+from app.paper_exchange.checks import MAX_NUM_ORDER_LISTS, check_filters, check_trigger
 from app.paper_exchange.ledger import Ledger
-from app.paper_exchange.model import ASSET_QUANTUM, MARKET_TYPES, STOP_TYPES, Changes, NewOrder, Order, Print, Trade
+from app.paper_exchange.lists import OrderLists
+from app.paper_exchange.model import (
+    ASSET_QUANTUM,
+    MARKET_TYPES,
+    NO_LIST,
+    PENDING,
+    STOP_TYPES,
+    Changes,
+    NewOrder,
+    Order,
+    PreventedMatch,
+    Print,
+    Trade,
+)
 from app.paper_exchange.orderbook import Market, Match
 
 
@@ -32,6 +45,20 @@ class Fees:
     taker: Decimal = Decimal("0.001")
 
 
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What an order would do at once: take `plan`, meet its account's `own` orders, and lock `lock` of `asset`."""
+
+    plan: list[Match]
+    own: list[Order]
+    lock: Decimal
+    asset: str
+
+    def unlocked(self) -> Intake:
+        """The same for an order whose funds another one holds."""
+        return replace(self, lock=ZERO)
+
+
 class Engine:
     """All books of the exchange. Times are exchange milliseconds given by the caller."""
 
@@ -40,9 +67,10 @@ class Engine:
         self.fees = fees
         self.ledger = Ledger()
         self.markets: dict[str, Market] = {}
+        self.lists = OrderLists(self)
         self.execution_id = 0
         self.sequence = 0
-        self._make_id = make_id
+        self.make_id = make_id
         self._positions: dict[int, list[str]] = {}  # account -> assets to report, in order of change
 
     # -- set-up ------------------------------------------------------------------------------------------
@@ -58,7 +86,7 @@ class Engine:
         market = self.markets[order.symbol]
         market.open_orders[order.id] = order
         self.sequence = max(self.sequence, order.sequence)
-        if not order.waits_for_trigger:
+        if not order.waits_for_trigger and order.status != PENDING:
             market.rest(order)
 
     def drain(self, now_ms: int) -> Changes:
@@ -83,50 +111,69 @@ class Engine:
 
     def check(self, account_id: int, new: NewOrder) -> Market:
         """All that is refused before or by the engine, funds apart. Raises ApiError."""
+        market = self.check_request(account_id, new)
+        self.check_id(market, account_id, new.client_id)
+        self.check_prices(market, new)
+        return market
+
+    def check_request(
+        self, account_id: int, new: NewOrder, *, more_orders: int = 0, more_algo: int = 0, more_lists: int = 0
+    ) -> Market:
+        """What is refused before the engine: unknown or closed markets, filters. The counts are of orders that come
+        with this one. Raises -1121 or -1013.
+        """
         market = self.markets.get(new.symbol)
         if market is None:
             raise errors.bad_symbol()
         last = market.liquidity.price
         if not market.is_open or last is None:
             raise errors.invalid("Market is closed.")
-        mine = [o for o in market.open_orders.values() if o.account_id == account_id]
-        average = market.average_price or last
+        mine = market.orders_of(account_id)
         held = self.ledger.balance(account_id, market.rules.base_asset)
-        check_filters(market.rules, new, average, mine, held.free + held.locked)
-        if new.client_id and any(o.client_id == new.client_id for o in mine):
+        average = market.average_price or last
+        check_filters(
+            market.rules, new, average, mine, held.free + held.locked, more_orders=more_orders, more_algo=more_algo
+        )
+        if more_lists and self.lists.count(account_id, new.symbol) >= MAX_NUM_ORDER_LISTS:
+            raise errors.filter_failure("MAX_NUM_ORDER_LISTS")
+        return market
+
+    def check_id(self, market: Market, account_id: int, client_id: str) -> None:
+        """-2010 when an open order of the account has that client id."""
+        if client_id and any(o.client_id == client_id for o in market.orders_of(account_id)):
             raise errors.rejected("Duplicate order sent.")
+
+    def check_prices(self, market: Market, new: NewOrder) -> None:
+        """-2010 when a stop would be triggered, or a LIMIT_MAKER matched, at once."""
         if new.type in STOP_TYPES:
-            check_trigger(new, last)
+            assert market.liquidity.price is not None
+            check_trigger(new, market.liquidity.price)
         if new.type is OrderType.LIMIT_MAKER and market.would_take(new):
             raise errors.rejected("Order would immediately match and take.")
-        return market
 
     def place(self, account_id: int, new: NewOrder, now_ms: int) -> Order:
         """Accept an order, lock its funds and match it. Returns it as it stands then."""
         market = self.check(account_id, new)
-        plan, expired_makers = market.plan(account_id, new)
-        lock = self._amount_to_lock(new, plan)
-        asset = market.rules.quote_asset if new.side is Side.BUY else market.rules.base_asset
-        if lock > self.ledger.free(account_id, asset):
-            raise errors.rejected("Account has insufficient balance for requested action.")
-        order = self._accept(market, account_id, new, lock, asset, now_ms)
-        if new.quote_quantity:
-            order.quantity = sum((m.quantity for m in plan), ZERO)
-        self._report(order, "NEW", now_ms)
-        if not order.waits_for_trigger:
-            self._take(market, order, plan, expired_makers, now_ms)
+        intake = self.weigh(market, account_id, new)
+        self.check_funds(account_id, intake)
+        order = self.make(market, account_id, new, now_ms)
+        self.admit(market, order, intake, now_ms)
+        self.work(market, order, intake, now_ms)
+        self.lists.release(now_ms)
         return order
 
     def cancel(self, order: Order, now_ms: int, cancel_id: str = "") -> str:
-        """End an open order at its owner's wish. Returns the id of the cancel."""
-        cancel_id = cancel_id or self._make_id()
-        self._end(order, "CANCELED", now_ms, cancel_id=cancel_id)
+        """End an open order, and the other orders of its list, at its owner's wish. Returns the id of the cancel."""
+        cancel_id = cancel_id or self.make_id()
+        for one in self.lists.open_orders(order) or [order]:
+            self.end(one, "CANCELED", now_ms, cancel_id=cancel_id)
         return cancel_id
 
     def expire_all(self, symbol: str, now_ms: int) -> None:
         """End every open order of a symbol because the exchange says so."""
         for order in list(self.markets[symbol].open_orders.values()):
-            self._end(order, "EXPIRED", now_ms, reason="EXCHANGE_CANCELED")
+            if not order.is_final:  # by an order of the same list, just now
+                self.end(order, "EXPIRED", now_ms, reason="EXCHANGE_CANCELED")
 
     def step(
         self, symbol: str, price: Decimal, volume: Decimal, typical: Decimal, now_ms: int, *, jumped: bool
@@ -139,6 +186,8 @@ class Engine:
         market = self.markets[symbol]
         falls = market.liquidity.price is not None and price < market.liquidity.price
         for order in market.triggered(price):
+            if order.is_final:  # by what a stop before it did
+                continue
             at = price if jumped or market.liquidity.price is None else order.stop_price
             market.liquidity.move(at, typical)
             self._activate(market, order, now_ms)
@@ -147,60 +196,84 @@ class Engine:
             self._print(market, price, volume, now_ms, buyer_is_maker=falls)
         self._fill_resting(market, price, volume, is_buy=True, now_ms=now_ms)
         self._fill_resting(market, price, volume, is_buy=False, now_ms=now_ms)
+        self.lists.release(now_ms)
 
     # -- accepting ---------------------------------------------------------------------------------------
 
-    def _accept(self, market: Market, account_id: int, new: NewOrder, lock: Decimal, asset: str, now_ms: int) -> Order:
+    def weigh(self, market: Market, account_id: int, new: NewOrder) -> Intake:
+        """What the order would do at once. Changes nothing."""
+        plan, own = market.plan(account_id, new)
+        asset = market.rules.quote_asset if new.side is Side.BUY else market.rules.base_asset
+        return Intake(plan, own, _amount_to_lock(new, plan), asset)
+
+    def check_funds(self, account_id: int, intake: Intake) -> None:
+        """-2010 when the account has not what the order must lock."""
+        if intake.lock > self.ledger.free(account_id, intake.asset):
+            raise errors.rejected("Account has insufficient balance for requested action.")
+
+    def make(
+        self,
+        market: Market,
+        account_id: int,
+        new: NewOrder,
+        now_ms: int,
+        *,
+        list_id: int = NO_LIST,
+        status: str = "NEW",
+    ) -> Order:
+        """An open order that has locked nothing yet and stands on no side of the book."""
         self.sequence += 1
-        is_stop = new.type in STOP_TYPES
-        client_id = new.client_id or self._make_id()
+        waits = new.type in STOP_TYPES or status == PENDING
         order = Order(
-            id=market.next_order_id, account_id=account_id, symbol=new.symbol, client_id=client_id, side=new.side,
-            type=new.type, time_in_force=new.time_in_force, price=new.price, quantity=new.quantity,
+            id=market.next_order_id, account_id=account_id, symbol=new.symbol,
+            client_id=new.client_id or self.make_id(), side=new.side, type=new.type,
+            time_in_force=new.time_in_force, price=new.price, quantity=new.quantity,
             quote_quantity=new.quote_quantity, stop_price=new.stop_price, stp_mode=new.stp_mode,
-            strategy_id=new.strategy_id, strategy_type=new.strategy_type, status="NEW", executed=ZERO,
-            executed_quote=ZERO, locked=lock, lock_asset=asset, created_ms=now_ms, updated_ms=now_ms,
-            working_ms=0 if is_stop else now_ms, sequence=self.sequence,
+            strategy_id=new.strategy_id, strategy_type=new.strategy_type, status=status, executed=ZERO,
+            executed_quote=ZERO, locked=ZERO, lock_asset=market.lock_asset(new.side), created_ms=now_ms,
+            updated_ms=now_ms, working_ms=0 if waits else now_ms, sequence=self.sequence, list_id=list_id,
         )  # fmt: skip
         market.next_order_id += 1
         market.open_orders[order.id] = order
-        self.ledger.lock(account_id, asset, lock)
         self.ledger.changes.counters.add(market.rules.symbol)
-        self._report_position(account_id, market.rules.base_asset)
-        self._report_position(account_id, market.rules.quote_asset)
         return order
 
-    def _amount_to_lock(self, new: NewOrder, plan: list[Match]) -> Decimal:
-        if new.side is Side.SELL:
-            return new.quantity or sum((m.quantity for m in plan), ZERO)
-        if new.type is OrderType.MARKET:
-            return sum((m.price * m.quantity for m in plan), ZERO)
-        return (new.price or new.stop_price) * new.quantity
+    def admit(self, market: Market, order: Order, intake: Intake, now_ms: int) -> None:
+        """Lock the order's funds and tell of it."""
+        self.ledger.lock(order.account_id, order.lock_asset, intake.lock)
+        order.locked += intake.lock
+        if order.quote_quantity:
+            order.quantity = sum((m.quantity for m in intake.plan), ZERO)
+        self.report(order, "NEW", now_ms)
+
+    def work(self, market: Market, order: Order, intake: Intake, now_ms: int) -> None:
+        """Match an admitted order, unless it is a stop, which waits."""
+        if order.type not in STOP_TYPES:
+            self._take(market, order, intake.plan, intake.own, now_ms)
 
     def _activate(self, market: Market, order: Order, now_ms: int) -> None:
         """A stop has been triggered: from now on it is a limit or a market order."""
+        self.lists.before_work(order, now_ms)
         self.sequence += 1
         order.sequence, order.working_ms, order.updated_ms = self.sequence, now_ms, now_ms
         self._touch(order)
-        plan, expired_makers = market.plan(order.account_id, _as_new(order))
+        plan, own = market.plan(order.account_id, _as_new(order))
         if order.type in MARKET_TYPES and order.is_buy:
             cost = sum((m.price * m.quantity for m in plan), ZERO)
             self.ledger.release(order.account_id, order.lock_asset, order.locked)
             order.locked = ZERO
             if cost > self.ledger.free(order.account_id, order.lock_asset):
-                self._end(order, "EXPIRED", now_ms, reason="REJECTED")
+                self.end(order, "EXPIRED", now_ms, reason="REJECTED")
                 return
             self.ledger.lock(order.account_id, order.lock_asset, cost)
             order.locked = cost
-        self._report(order, "NEW", now_ms)
-        self._take(market, order, plan, expired_makers, now_ms)
+        self.report(order, "NEW", now_ms)
+        self._take(market, order, plan, own, now_ms)
 
     # -- taking ------------------------------------------------------------------------------------------
 
     def _take(self, market: Market, order: Order, plan: list[Match], own: list[Order], now_ms: int) -> None:
-        for maker in own:
-            if order.stp_mode in ("EXPIRE_MAKER", "EXPIRE_BOTH"):
-                self._end(maker, "EXPIRED_IN_MATCH", now_ms)
+        prevented = self._prevent(market, order, plan, own, now_ms)
         for match in plan:
             trade_id = self._print(market, match.price, match.quantity, now_ms, buyer_is_maker=not order.is_buy)
             if match.maker is None:
@@ -210,17 +283,37 @@ class Engine:
             self._fill(market, order, match.price, match.quantity, trade_id, now_ms, is_maker=False)
         if order.is_final:
             return
-        if own and order.stp_mode != "EXPIRE_MAKER":
-            self._end(order, "EXPIRED_IN_MATCH", now_ms)
+        if prevented is not None and prevented.taker_quantity:
+            order.prevented, order.prevented_match_id = order.remaining, prevented.id
+            self.end(order, "EXPIRED_IN_MATCH", now_ms, prevented=prevented)
         elif order.type in MARKET_TYPES:
-            self._end(order, "EXPIRED", now_ms, reason="INSUFFICIENT_LIQUIDITY")
+            self.end(order, "EXPIRED", now_ms, reason="INSUFFICIENT_LIQUIDITY")
         elif order.time_in_force is TimeInForce.IOC:
-            self._end(order, "EXPIRED", now_ms, reason="UNFILLED_IOC_QUANTITY_EXPIRED")
+            self.end(order, "EXPIRED", now_ms, reason="UNFILLED_IOC_QUANTITY_EXPIRED")
         elif order.time_in_force is TimeInForce.FOK:
-            self._end(order, "EXPIRED", now_ms, reason="UNFILLED_FOK_ORDER_EXPIRED")
+            self.end(order, "EXPIRED", now_ms, reason="UNFILLED_FOK_ORDER_EXPIRED")
         else:
             order.queue_ahead = market.liquidity.displayed_at(order.price, is_bid=order.is_buy)
             market.rest(order)
+
+    def _prevent(
+        self, market: Market, taker: Order, plan: list[Match], own: list[Order], now_ms: int
+    ) -> PreventedMatch | None:
+        """Record what the taker would have traded with its own account, and end the makers if its mode says so."""
+        match = None
+        left = taker.remaining - sum((m.quantity for m in plan), ZERO)
+        for maker in own:
+            match = PreventedMatch(
+                market.rules.symbol, market.next_prevented_id, taker.account_id, taker.id, maker.id, taker.stp_mode,
+                maker.price, ZERO if taker.stp_mode == "EXPIRE_MAKER" else left,
+                ZERO if taker.stp_mode == "EXPIRE_TAKER" else maker.remaining, now_ms,
+            )  # fmt: skip
+            market.next_prevented_id += 1
+            self.ledger.changes.prevented.append(match)
+            if match.maker_quantity:
+                maker.prevented, maker.prevented_match_id = maker.remaining, match.id
+                self.end(maker, "EXPIRED_IN_MATCH", now_ms, prevented=match)
+        return match
 
     # -- resting -----------------------------------------------------------------------------------------
 
@@ -230,6 +323,8 @@ class Engine:
         step = market.rules.step_size
         budget = None if preset.volume_share is None else volume * preset.volume_share
         for order in market.resting(is_buy=is_buy):
+            if order.is_final:
+                continue
             is_touched = order.price == price
             if not is_touched and ((order.price < price) if is_buy else (order.price > price)):
                 break
@@ -265,6 +360,7 @@ class Engine:
         is_maker: bool,
     ) -> None:
         require(ZERO < quantity <= order.remaining, "a fill exceeds its order", order=order.id, quantity=quantity)
+        self.lists.before_work(order, now_ms)
         base, quote = market.rules.base_asset, market.rules.quote_asset
         cost = price * quantity
         rate = self.fees.maker if is_maker else self.fees.taker
@@ -285,16 +381,29 @@ class Engine:
         self.ledger.changes.trades.append(trade)
         if order.is_final:
             self._leave_book(market, order)
-        self._report(order, "TRADE", now_ms, trade=trade)
+        self.report(order, "TRADE", now_ms, trade=trade)
+        if order.is_final:
+            self.lists.ended(order, now_ms)
 
     # -- ending and telling ------------------------------------------------------------------------------
 
-    def _end(self, order: Order, status: str, now_ms: int, *, reason: str = "", cancel_id: str = "") -> None:
+    def end(
+        self,
+        order: Order,
+        status: str,
+        now_ms: int,
+        *,
+        reason: str = "",
+        cancel_id: str = "",
+        prevented: PreventedMatch | None = None,
+    ) -> None:
+        """End an open order, free what it locked, tell of it, and do what its list then asks for."""
         require(not order.is_final, "an order that has ended cannot end again", order=order.id, status=order.status)
         order.status, order.updated_ms, order.expiry_reason = status, now_ms, reason
         self._leave_book(self.markets[order.symbol], order)
         kind = {"CANCELED": "CANCELED", "EXPIRED_IN_MATCH": "TRADE_PREVENTION"}.get(status, "EXPIRED")
-        self._report(order, kind, now_ms, cancel_id=cancel_id)
+        self.report(order, kind, now_ms, cancel_id=cancel_id, prevented=prevented)
+        self.lists.ended(order, now_ms)
 
     def _leave_book(self, market: Market, order: Order) -> None:
         market.remove(order)
@@ -305,10 +414,22 @@ class Engine:
     def _touch(self, order: Order) -> None:
         self.ledger.changes.orders[order.symbol, order.id] = order
 
-    def _report(self, order: Order, kind: str, now_ms: int, *, trade: Trade | None = None, cancel_id: str = "") -> None:
+    def report(
+        self,
+        order: Order,
+        kind: str,
+        now_ms: int,
+        *,
+        trade: Trade | None = None,
+        cancel_id: str = "",
+        prevented: PreventedMatch | None = None,
+    ) -> None:
+        """Note the order as changed and tell of it on the user stream."""
         self.execution_id += 1
         self._touch(order)
-        event = reports.execution_report(order, kind, now_ms, self.execution_id, trade=trade, cancel_id=cancel_id)
+        event = reports.execution_report(
+            order, kind, now_ms, self.execution_id, trade=trade, cancel_id=cancel_id, prevented=prevented
+        )
         self.ledger.changes.events.append((order.account_id, event))
         rules = self.markets[order.symbol].rules
         self._report_position(order.account_id, rules.base_asset)
@@ -335,3 +456,11 @@ def _as_new(order: Order) -> NewOrder:
     return NewOrder(
         order.symbol, order.side, kind, order.time_in_force, order.remaining, price=order.price, stp_mode=order.stp_mode
     )
+
+
+def _amount_to_lock(new: NewOrder, plan: list[Match]) -> Decimal:
+    if new.side is Side.SELL:
+        return new.quantity or sum((m.quantity for m in plan), ZERO)
+    if new.type is OrderType.MARKET:
+        return sum((m.price * m.quantity for m in plan), ZERO)
+    return (new.price or new.stop_price) * new.quantity

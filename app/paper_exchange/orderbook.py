@@ -36,10 +36,19 @@ class Market:
     is_open: bool = True
     next_order_id: int = 1
     next_trade_id: int = 1
+    next_prevented_id: int = 0
     open_orders: dict[int, Order] = field(default_factory=dict)
     average_price: Decimal = ZERO  # volume weighted, for the filters
     _bids: list[Key] = field(default_factory=list)
     _asks: list[Key] = field(default_factory=list)
+
+    def orders_of(self, account_id: int) -> list[Order]:
+        """Open orders of an account."""
+        return [o for o in self.open_orders.values() if o.account_id == account_id]
+
+    def lock_asset(self, side: Side) -> str:
+        """What an order of that side spends."""
+        return self.rules.quote_asset if side is Side.BUY else self.rules.base_asset
 
     # -- resting orders ----------------------------------------------------------------------------------
 

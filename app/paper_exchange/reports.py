@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from app.paper_exchange.model import MARKET_TYPES, Balance, Order, Trade
+from app.paper_exchange.model import MARKET_TYPES, PENDING, Balance, Order, OrderList, PreventedMatch, Trade
 
 
 def fixed(value: Decimal) -> str:
@@ -21,8 +21,9 @@ def execution_report(
     *,
     trade: Trade | None = None,
     cancel_id: str = "",
+    prevented: PreventedMatch | None = None,
 ) -> dict[str, Any]:
-    """`executionReport` of kind NEW, TRADE, CANCELED, EXPIRED or TRADE_PREVENTION.
+    """`executionReport` of kind NEW, TRADE, CANCELED, REPLACED, EXPIRED or TRADE_PREVENTION.
 
     On CANCELED `c` is the id of the cancel and `C` the order's own.
     """
@@ -39,7 +40,7 @@ def execution_report(
         "p": fixed(order.price),
         "P": fixed(order.stop_price),
         "F": zero,
-        "g": -1,
+        "g": order.list_id,
         "C": order.client_id if cancel_id else "",
         "x": kind,
         "X": order.status,
@@ -68,13 +69,48 @@ def execution_report(
         event["j"] = order.strategy_id
     if order.strategy_type is not None:
         event["J"] = order.strategy_type
+    if prevented is not None:
+        event |= _prevention(order, prevented)
     if order.expiry_reason:
         event["eR"] = order.expiry_reason
     return event
 
 
+def _prevention(order: Order, match: PreventedMatch) -> dict[str, Any]:
+    is_maker = order.id == match.maker_order_id
+    would_trade = min((q for q in (match.taker_quantity, match.maker_quantity) if q), default=order.prevented)
+    return {
+        "v": match.id,
+        "A": fixed(order.prevented),
+        "B": fixed(order.prevented),
+        "u": -1,
+        "U": match.taker_order_id if is_maker else match.maker_order_id,
+        "Cs": order.symbol,
+        "pl": fixed(would_trade),
+        "pL": fixed(match.price),
+        "pY": fixed(match.price * would_trade),
+    }
+
+
+def list_status(one: OrderList, orders: list[Order], now_ms: int, *, status_type: str = "") -> dict[str, Any]:
+    """`listStatus`: EXEC_STARTED while the list works, ALL_DONE at its end, or the type given."""
+    return {
+        "e": "listStatus",
+        "E": now_ms,
+        "s": one.symbol,
+        "g": one.id,
+        "c": one.contingency,
+        "l": status_type or ("ALL_DONE" if one.is_done else "EXEC_STARTED"),
+        "L": "ALL_DONE" if one.is_done else "EXECUTING",
+        "r": "NONE",
+        "C": one.client_id,
+        "T": now_ms,
+        "O": [{"s": o.symbol, "i": o.id, "c": o.client_id} for o in orders],
+    }
+
+
 def _is_on_book(order: Order, kind: str) -> bool:
-    if order.is_final or order.waits_for_trigger:
+    if order.is_final or order.waits_for_trigger or order.status == PENDING:
         return False
     return kind == "NEW" or order.type not in MARKET_TYPES
 

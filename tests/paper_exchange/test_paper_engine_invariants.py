@@ -14,8 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from app.domain.intrabar import Preset
 from app.domain.money import ZERO
 from app.domain.orders import OrderType, Side, TimeInForce
+from app.paper_exchange.amends import amend
 from app.paper_exchange.errors import ApiError
-from app.paper_exchange.model import FINAL_STATUSES, STOP_TYPES, STP_MODES, NewOrder, Order, Trade
+from app.paper_exchange.model import FINAL_STATUSES, NO_LIST, STOP_TYPES, STP_MODES, NewList, NewOrder, Order, Trade
 
 ACCOUNTS = (1, 2, 3)
 TICK, LOT = Decimal("0.01"), Decimal("0.00001")
@@ -85,6 +86,54 @@ class Books(RuleBasedStateMachine):
         self.engine.cancel(placed, NOW_MS)
         self.settle()
 
+    @rule(
+        account=st.sampled_from(ACCOUNTS), side=st.sampled_from(Side), quantity=quantities,
+        distances=st.lists(st.integers(1, 400).map(lambda n: n * Decimal("0.5")), min_size=3, max_size=3),
+        limit_leg=st.sampled_from(("LIMIT_MAKER", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT")),
+        stop_leg=st.sampled_from(("STOP_LOSS", "STOP_LOSS_LIMIT")),
+        shape=st.sampled_from(("OCO", "OTO", "OTOCO")), stp=st.sampled_from(STP_MODES),
+    )  # fmt: skip
+    def place_list(
+        self, account: int, side: Side, quantity: Decimal, distances: list[Decimal], limit_leg: str, stop_leg: str,
+        shape: str, stp: str,
+    ) -> None:  # fmt: skip
+        last = self.market.liquidity.price
+        sign = 1 if side is Side.SELL else -1
+        target, stop = last + sign * distances[0], last - sign * distances[1]
+        legs = []
+        for kind, at in ((OrderType(stop_leg), stop), (OrderType(limit_leg), target)):
+            is_stop = kind in STOP_TYPES
+            is_priced = kind not in (OrderType.STOP_LOSS, OrderType.TAKE_PROFIT)
+            legs.append(NewOrder(SYMBOL, side, kind, quantity=quantity, price=at if is_priced else ZERO,
+                                 stop_price=at if is_stop else ZERO, stp_mode=stp))  # fmt: skip
+        if shape != "OCO":
+            entry = last + sign * (distances[2] - 100)  # some take at once, some rest
+            other_side = Side.BUY if side is Side.SELL else Side.SELL
+            working = NewOrder(SYMBOL, other_side, OrderType.LIMIT, quantity=quantity, price=entry, stp_mode=stp)
+            legs = [working, *(legs if shape == "OTOCO" else legs[:1])]
+        try:
+            new = NewList("OCO" if shape == "OCO" else "OTO", tuple(legs))
+            _, orders = self.engine.lists.place(account, new, NOW_MS)
+            self.engine.lists.release(NOW_MS)
+        except ApiError:
+            assert not self.engine.ledger.changes, "a refusal left a trace"
+            return
+        for order in orders:
+            self.orders[order.id] = order
+        self.settle()
+
+    @precondition(lambda self: self.market.open_orders)
+    @rule(data=st.data(), share=st.integers(1, 100))
+    def amend(self, data: st.DataObject, share: int) -> None:
+        placed = data.draw(st.sampled_from(sorted(self.market.open_orders.values(), key=lambda o: o.id)))
+        quantity = max(LOT, (placed.quantity * share / 100) // LOT * LOT)
+        try:
+            amend(self.engine, placed, quantity, "", NOW_MS)
+        except ApiError:
+            assert not self.engine.ledger.changes, "a refusal left a trace"
+            return
+        self.settle()
+
     @rule(distance=near, volume=volumes, jumped=st.booleans())
     def move(self, distance: Decimal, volume: Decimal, jumped: bool) -> None:
         price = self.market.liquidity.price + distance
@@ -124,7 +173,8 @@ class Books(RuleBasedStateMachine):
             mine = [t for t in self.trades if t.order_id == placed.id]
             assert placed.executed == sum((t.quantity for t in mine), ZERO) <= placed.quantity
             assert placed.executed_quote == sum((t.price * t.quantity for t in mine), ZERO)
-            assert (placed.status == "FILLED") == (placed.executed == placed.quantity)
+            is_whole = placed.executed == placed.quantity
+            assert is_whole if placed.status == "FILLED" else not is_whole or placed.status == "EXPIRED"  # amended away
             if placed.price:
                 assert all(t.price <= placed.price if placed.is_buy else t.price >= placed.price for t in mine)
 
@@ -140,6 +190,23 @@ class Books(RuleBasedStateMachine):
                 assert placed.locked == 0
         for statuses in self.statuses.values():
             assert not any(s in FINAL_STATUSES for s in statuses[:-1])
+
+    @invariant()
+    def of_an_oco_one_leg_alone_ever_trades_and_a_list_is_open_as_long_as_an_order_of_it(self) -> None:
+        if not hasattr(self, "engine"):
+            return
+        open_lists = {o.list_id for o in self.market.open_orders.values()} - {NO_LIST}
+        assert open_lists == set(self.engine.lists.open)
+        by_list: dict[int, list[Order]] = defaultdict(list)
+        for placed in self.orders.values():
+            by_list[placed.list_id].append(placed)
+        for number in set(by_list) - {NO_LIST}:
+            *before, one, other = sorted(by_list[number], key=lambda o: o.id)
+            if before or one.side is other.side:
+                assert not (one.executed and other.executed)
+            working = before[0] if before else one
+            if before or one.side is not other.side:
+                assert working.status == "FILLED" or not any(o.executed for o in by_list[number] if o is not working)
 
     @invariant()
     def both_sides_of_a_trade_between_users_agree(self) -> None:
