@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 COMMAND := $(BIN)/plumbline
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types unit e2e browser doctor lock clean
+.PHONY: help run test lint unit e2e doctor lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,12 +24,8 @@ lint: $(COMMAND)  ## style, types, and which room may import which
 unit: $(COMMAND)  ## every test but those in a browser
 	$(BIN)/pytest --ignore=tests/e2e $(ARGS)
 
-e2e: browser  ## the tests that drive a browser (a process of their own: Playwright and asyncio do not mix)
-	@if ls tests/e2e/test_*.py >/dev/null 2>&1; then \
-	    CHROMIUM="$$($(BIN)/python tests/e2e/browser.py)" && export CHROMIUM && $(BIN)/pytest tests/e2e $(ARGS); fi
-
-browser: $(COMMAND)  ## find a Chromium for the tests, or install one
-	@$(BIN)/python tests/e2e/browser.py >/dev/null
+e2e: $(COMMAND)  ## the tests of the whole, in a browser (a process of their own: Playwright and asyncio do not mix)
+	@CHROMIUM="$$($(BIN)/python tests/e2e/browser.py)" && export CHROMIUM && $(BIN)/pytest tests/e2e $(ARGS)
 
 doctor: $(COMMAND)  ## check this machine and this installation
 	@$(COMMAND) doctor
