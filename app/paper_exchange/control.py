@@ -1,7 +1,7 @@
 """Control endpoints under /paper: status, accounts, deposits, markets. Never on Binance.
 
 `GET /paper/status` and `GET /paper/health` are open; the others want `Authorization: Bearer <control token>`.
-`/paper/faults` is kept free for faults on demand.
+`/paper/faults` answers only when the exchange was started with `--faults`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any
 
 from aiohttp import web
 
-from app.domain.errors import InvalidInput, NotFound
+from app.domain.errors import InvalidInput, NotAllowed, NotFound
 from app.domain.money import is_multiple, parse_amount, plain
 from app.paper_exchange import replay, views
 from app.paper_exchange.errors import ApiError
 from app.paper_exchange.exchange import Exchange
+from app.paper_exchange.faulty import Faulty
 from app.paper_exchange.hub import dumps
 from app.paper_exchange.markets import LiveMarket
 from app.paper_exchange.model import ASSET_QUANTUM
@@ -35,8 +36,9 @@ MAX_REPLAY_BYTES = 256 << 20  # unpacked; 300,000 candles are about 20 MB
 class Control:
     """Handlers of the control endpoints."""
 
-    def __init__(self, exchange: Exchange, token: str | None) -> None:
+    def __init__(self, exchange: Exchange, token: str | None, faulty: Faulty | None = None) -> None:
         self._exchange = exchange
+        self._faulty = faulty
         self._token = token
 
     def add_routes(self, app: web.Application) -> None:
@@ -47,6 +49,10 @@ class Control:
         app.router.add_post("/paper/accounts/{account_id}/deposit", self._guarded(self._deposit))
         app.router.add_post("/paper/markets/{symbol}", self._guarded(self._set_market))
         app.router.add_get("/paper/books/{account_id}", self._guarded(self._books))
+        app.router.add_get("/paper/faults", self._guarded(self._faults))
+        app.router.add_post("/paper/faults", self._guarded(self._add_fault))
+        app.router.add_delete("/paper/faults", self._guarded(self._remove_faults))
+        app.router.add_delete("/paper/faults/{fault_id}", self._guarded(self._remove_faults))
 
     def _guarded(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         serve = _json(handler)
@@ -73,6 +79,7 @@ class Control:
             "preset": exchange.settings.preset.value,
             "fees": views.rates(exchange.engine.fees),
             "accounts": len(exchange.accounts),
+            "faults": None if exchange.faults is None else len(exchange.faults.faults),
             "symbols": [market.status() for market in exchange.live.values()],
         }
 
@@ -138,6 +145,26 @@ class Control:
             "trades": [views.trade_row(trade) for trade in trades],
         }
 
+    async def _faults(self, _: web.Request) -> Any:
+        return {"faults": self._allowed_faults().view()}
+
+    async def _add_fault(self, request: web.Request) -> Any:
+        faulty = self._allowed_faults()
+        return (await faulty.add(await _body(request))).view()
+
+    async def _remove_faults(self, request: web.Request) -> Any:
+        text = request.match_info.get("fault_id")
+        if text is not None and not text.isdigit():
+            raise NotFound(f"there is no fault {text[:20]}")
+        faulty = self._allowed_faults()
+        await faulty.remove(None if text is None else int(text))
+        return {"faults": faulty.view()}
+
+    def _allowed_faults(self) -> Faulty:
+        if self._faulty is None:
+            raise NotAllowed("this exchange was not started with --faults")
+        return self._faulty
+
     def _account_id(self, request: web.Request) -> int:
         text = request.match_info["account_id"]
         if not text.isdigit() or int(text) not in self._exchange.accounts:
@@ -185,6 +212,8 @@ def _json(handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamRespo
             return _answer({"error": error.message, "field": error.field}, 400)
         except NotFound as error:
             return _answer({"error": error.message}, 404)
+        except NotAllowed as error:
+            return _answer({"error": error.message}, 403)
         except web.HTTPRequestEntityTooLarge:
             return _answer({"error": "the body is too large"}, 413)
         except ApiError as error:

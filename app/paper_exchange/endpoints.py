@@ -12,10 +12,12 @@ from app.paper_exchange.accounts import Account
 from app.paper_exchange.candles import INTERVALS_MS
 from app.paper_exchange.errors import ApiError
 from app.paper_exchange.exchange import Exchange
+from app.paper_exchange.faults import Fault, Point
+from app.paper_exchange.history import Books
+from app.paper_exchange.late import LateBooks
 from app.paper_exchange.markets import LiveMarket
 from app.paper_exchange.orders import ResponseType, read_new_order
 from app.paper_exchange.params import Params
-from app.paper_exchange.reports import fixed
 
 DAY_MS = 86_400_000
 SERVER_AHEAD_MS = 1000
@@ -49,11 +51,29 @@ class Call:
 
     async def to_engine(self) -> None:
         """The request is handed to the matching engine: its window is checked again, now."""
+        fault = self._fault("engine_delay")
+        if fault is not None:
+            await self.exchange.clock.sleep(fault.params["delay_ms"] / 1000)
         self.check_window()
+
+    def books(self, source: str) -> Books:
+        """Orders and trades as the data source has them: "memory" or "database"; under a fault it lags behind."""
+        fault = self._fault(f"late_{source}")
+        if fault is None:
+            return self.exchange.history
+        cutoff_ms = self.exchange.clock.exchange_now_ms() - fault.params["lag_ms"]
+        return LateBooks(self.exchange.store.reader, cutoff_ms)
+
+    def _fault(self, kind: str) -> Fault | None:
+        if self.exchange.faults is None:
+            return None
+        account_id = None if self.account is None else self.account.id
+        point = Point(endpoint=self.name, account_id=account_id, symbol=self.params.peek("symbol"))
+        return self.exchange.faults.decide((kind,), point, self.exchange.clock.now_ms())
 
     def check_window(self) -> None:
         """-1021 unless the request's time lies in its window now."""
-        now_ms = self.exchange.clock.now_ms()
+        now_ms = self.exchange.clock.exchange_now_ms()
         if self.timestamp_ms >= now_ms + SERVER_AHEAD_MS:
             raise errors.ahead_of_time()
         if now_ms - self.timestamp_ms > self.window_ms:
@@ -123,7 +143,7 @@ async def ping(call: Call) -> Any:
 async def server_time(call: Call) -> Any:
     """True time."""
     call.params.finish()
-    return {"serverTime": call.exchange.clock.now_ms()}
+    return {"serverTime": call.exchange.clock.exchange_now_ms()}
 
 
 async def exchange_info(call: Call) -> Any:
@@ -140,7 +160,7 @@ async def exchange_info(call: Call) -> Any:
     infos = [views.symbol_info(m.wire_rules) for m in markets]
     return {
         "timezone": "UTC",
-        "serverTime": call.exchange.clock.now_ms(),
+        "serverTime": call.exchange.clock.exchange_now_ms(),
         "rateLimits": call.exchange.limits.described(),
         "exchangeFilters": [],
         "symbols": [i for i in infos if status is None or i["status"] == status],
@@ -199,13 +219,7 @@ async def depth(call: Call) -> Any:
     market = call.market()
     limit = call.params.limit(100, 5000)
     call.params.finish()
-    book = call.exchange.engine.markets[market.rules.symbol]
-    bids, asks = book.depth(limit)
-    return {
-        "lastUpdateId": book.next_trade_id,
-        "bids": [[fixed(p), fixed(q)] for p, q in bids],
-        "asks": [[fixed(p), fixed(q)] for p, q in asks],
-    }
+    return feeds.look(call.exchange, market.rules.symbol).partial(limit)
 
 
 # -- orders ----------------------------------------------------------------------------------------------
@@ -290,7 +304,7 @@ async def query_order(call: Call) -> Any:
     if order_id is None and client_id is None:
         raise ApiError(-1102, "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty/null!")
     await call.exchange.store.settled()
-    order = call.exchange.history.order(call.account_id, market.rules.symbol, order_id, client_id)
+    order = call.books("memory").order(call.account_id, market.rules.symbol, order_id, client_id)
     if order is None:
         raise errors.no_such_order()
     if order_id is not None and client_id is not None and order.client_id != client_id:
@@ -304,7 +318,11 @@ async def open_orders(call: Call) -> Any:
     call.params.finish()
     if symbol is not None:
         _known(call.exchange, symbol)
-    answer = [views.queried(o) for o in call.exchange.open_orders(call.account_id, symbol)]
+    orders = call.exchange.open_orders(call.account_id, symbol)
+    books = call.books("memory")
+    if isinstance(books, LateBooks):
+        orders = books.open_then(call.account_id, symbol, orders)
+    answer = [views.queried(o) for o in orders]
     await call.exchange.store.settled()
     return answer
 
@@ -318,7 +336,7 @@ async def all_orders(call: Call) -> Any:
     call.params.finish()
     _check_day(start, end)
     await call.exchange.store.settled()
-    orders = call.exchange.history.orders(call.account_id, market.rules.symbol, order_id, start, end, limit)
+    orders = call.books("database").orders(call.account_id, market.rules.symbol, order_id, start, end, limit)
     return [views.queried(o) for o in orders]
 
 
@@ -333,7 +351,7 @@ async def my_trades(call: Call) -> Any:
         raise ApiError(-1128, "Combination of optional parameters invalid.")
     _check_day(start, end)
     await call.exchange.store.settled()
-    trades = call.exchange.history.trades(call.account_id, market.rules.symbol, order_id, from_id, start, end, limit)
+    trades = call.books("memory").trades(call.account_id, market.rules.symbol, order_id, from_id, start, end, limit)
     return [views.trade_row(t) for t in trades]
 
 

@@ -21,12 +21,15 @@ from app.paper_exchange import feeds, rows
 from app.paper_exchange.accounts import Account, make_account, random_text
 from app.paper_exchange.amends import amend
 from app.paper_exchange.candles import KEPT_SECONDS, MINUTE_MS, SECOND_MS, Candle, Candles, History
+from app.paper_exchange.depth import DepthFeed
+from app.paper_exchange.faults import FaultPlan
 from app.paper_exchange.history import Books
 from app.paper_exchange.hub import StreamHub, UserHub
 from app.paper_exchange.limits import Limits
 from app.paper_exchange.markets import LiveMarket, Source, Step, bucket_ms
 from app.paper_exchange.matching import Engine, Fees
 from app.paper_exchange.model import Amendment, NewList, NewOrder, Order, OrderList, Trade
+from app.paper_exchange.orderbook import Market
 from app.paper_exchange.rules import KNOWN, rules_for
 from app.paper_exchange.settings import PaperSettings
 from app.paper_exchange.store import Statement, Store
@@ -56,11 +59,14 @@ class Exchange:
         self.accounts_by_key: dict[str, Account] = {}
         self.users = UserHub()
         self.streams = StreamHub()
+        self.depths: dict[str, DepthFeed] = {}
+        self.faults = FaultPlan() if settings.faults else None
         self.history = Books(store.reader)
         self.limits = Limits(settings)
         self.started_ms = clock.now_ms()
         self._live_from_ms = bucket_ms(self.started_ms)
         self._second_ms: int | None = None  # the running second, once the markets move
+        self._delisted: dict[str, tuple[LiveMarket, Market]] = {}
 
     # -- start -------------------------------------------------------------------------------------------
 
@@ -188,7 +194,7 @@ class Exchange:
             self._apply(market, market.due(now_ms), now_ms)
 
     def _begin(self, market: LiveMarket, second_ms: int) -> None:
-        if market.halted:
+        if market.is_still:
             return
         if not market.begin_second(second_ms):
             self.engine.markets[market.rules.symbol].is_open = False
@@ -217,16 +223,39 @@ class Exchange:
         self._store(changes, statements, lambda: feeds.publish_second(self, closed_by_symbol))
 
     def _apply(self, market: LiveMarket, steps: Sequence[Step], now_ms: int) -> None:
+        if market.suspended:
+            return  # what is left of the second's path moves no price and fills no order
+        told_ms = self.clock.exchange_now_ms() if steps else now_ms
         for step in steps:
             self.engine.step(
-                market.rules.symbol, step.price, step.volume, step.typical_volume, now_ms, jumped=step.jumped
+                market.rules.symbol, step.price, step.volume, step.typical_volume, told_ms, jumped=step.jumped
             )
+
+    def suspend(self, symbols: set[str]) -> None:
+        """Let exactly these symbols stand still (BREAK): they take no orders, and nothing is filled."""
+        for symbol, market in self.live.items():
+            if market.suspended != (symbol in symbols):
+                market.suspended = symbol in symbols
+                self.engine.markets[symbol].is_open = not market.is_still
+
+    async def delist(self, symbols: set[str]) -> None:
+        """Let exactly these symbols be unknown: open orders expire, balances stay. Others come back."""
+        for symbol in symbols & set(self.live):
+            now_ms = self.clock.exchange_now_ms()
+            self.engine.expire_all(symbol, now_ms)
+            stored = self.commit(now_ms)
+            self._delisted[symbol] = (self.live.pop(symbol), self.engine.markets.pop(symbol))
+            await stored
+        for symbol in set(self._delisted) - symbols:
+            live, market = self._delisted.pop(symbol)
+            if symbol not in self.live:
+                self.live[symbol], self.engine.markets[symbol] = live, market
 
     # -- accounts ----------------------------------------------------------------------------------------
 
     async def add_account(self, label: str, public_key_pem: str | None, deposits: dict[str, Decimal]) -> Account:
         """A new account with its first balances. Raises InvalidInput for a bad key."""
-        now_ms = self.clock.now_ms()
+        now_ms = self.clock.exchange_now_ms()
         account = make_account(max(self.accounts, default=0) + 1, label, public_key_pem, now_ms)
         self._know(account)
         for asset, amount in deposits.items():
@@ -238,7 +267,7 @@ class Exchange:
         """Credit an account. Raises NotFound."""
         if account_id not in self.accounts:
             raise NotFound(f"there is no account {account_id}")
-        now_ms = self.clock.now_ms()
+        now_ms = self.clock.exchange_now_ms()
         self.engine.deposit(account_id, asset, amount, now_ms)
         await self.commit(now_ms)
 
@@ -249,14 +278,14 @@ class Exchange:
 
         The order goes on changing: render the answer before waiting. Raises ApiError.
         """
-        now_ms = self.clock.now_ms()
+        now_ms = self.clock.exchange_now_ms()
         order = self.engine.place(account_id, new, now_ms)
         trades = [t for t in self.engine.ledger.changes.trades if t.order_id == order.id and t.symbol == order.symbol]
         return order, trades, self.commit(now_ms)
 
     def cancel(self, orders: Sequence[Order], cancel_id: str = "") -> tuple[str, asyncio.Future[None]]:
         """Cancel open orders under one cancel id. Returns that id and a future that is done on disk."""
-        now_ms = self.clock.now_ms()
+        now_ms = self.clock.exchange_now_ms()
         for order in orders:
             if not order.is_final:  # with an order of its list
                 cancel_id = self.engine.cancel(order, now_ms, cancel_id)
@@ -268,7 +297,7 @@ class Exchange:
         """Place an order list. Returns it, its orders as they stood before a pending one was started, their trades
         so far, and a future that is done when all is on disk. Raises ApiError.
         """
-        now_ms = self.clock.now_ms()
+        now_ms = self.clock.exchange_now_ms()
         one, orders = self.engine.lists.place(account_id, new, now_ms)
         placed, trades = [replace(order) for order in orders], list(self.engine.ledger.changes.trades)
         self.engine.lists.release(now_ms)
@@ -276,7 +305,7 @@ class Exchange:
 
     def amend(self, order: Order, quantity: Decimal, client_id: str) -> tuple[Amendment, asyncio.Future[None]]:
         """Reduce an open order. Returns the amendment and a future that is done on disk. Raises ApiError."""
-        now_ms = self.clock.now_ms()
+        now_ms = self.clock.exchange_now_ms()
         amendment = amend(self.engine, order, quantity, client_id, now_ms)
         return amendment, self.commit(now_ms)
 
@@ -296,7 +325,7 @@ class Exchange:
         engine = self.engine
         self.limits.note_fills(changes, self.clock.now_ms())
         statements = [*first, *rows.change_statements(changes, engine.ledger, engine.markets, engine.execution_id)]
-        now_ms = self.clock.now_ms()
+        now_ms = self.clock.exchange_now_ms()
 
         def publish() -> None:
             self.users.publish(changes.events)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from app.paper_exchange.candles import INTERVALS_MS, Candle
+from app.paper_exchange.depth import SPEEDS, DepthFeed
 from app.paper_exchange.hub import StreamHub
 from app.paper_exchange.intervals import end_ms
 from app.paper_exchange.markets import LiveMarket
 from app.paper_exchange.model import Print
 from app.paper_exchange.reports import fixed
+from app.paper_exchange.tickers import WINDOWS_MS, day_ticker, mini_ticker, window_ticker
 
 if TYPE_CHECKING:
     from app.paper_exchange.exchange import Exchange
 
-DAY_MS = 86_400_000
+PARTIAL_LEVELS = (5, 10, 20)
+MAX_LEVELS = 5000
+HOUR_MS = 3_600_000
+#: The one other time zone whose candles are streamed.
+ZONE_MS, ZONE_SUFFIX = 8 * HOUR_MS, "@+08:00"
 
 
 def kline_row(market: LiveMarket, interval: str, candle: Candle) -> list[Any]:
@@ -53,59 +60,51 @@ def kline_event(market: LiveMarket, interval: str, candle: Candle, now_ms: int, 
     }  # fmt: skip
 
 
-def mini_ticker(market: LiveMarket, now_ms: int) -> dict[str, Any] | None:
-    """The last 24 hours of a symbol; None before its first candle."""
-    day = day_candle(market, now_ms)
-    if day is None:
-        return None
-    units = market.units
-    return {
-        "e": "24hrMiniTicker",
-        "E": now_ms,
-        "s": market.rules.symbol,
-        "c": units.price_text(day.close),
-        "o": units.price_text(day.open),
-        "h": units.price_text(day.high),
-        "l": units.price_text(day.low),
-        "v": units.quantity_text(day.volume),
-        "q": f"{day.quote:.8f}",
-    }
+def zone_candle(market: LiveMarket, interval: str, time_ms: int) -> Candle | None:
+    """The candle of an interval of the other time zone that holds a time, as far as it has come."""
+    length = INTERVALS_MS[interval]
+    open_ms = (time_ms + ZONE_MS) // length * length - ZONE_MS
+    part = "1h" if length >= HOUR_MS else interval
+    whole: Candle | None = None
+    for candle in market.candles.read(part, open_ms, open_ms + length - 1, length // INTERVALS_MS[part] + 1):
+        if whole is None:
+            whole = candle
+            whole.open_ms = open_ms
+        else:
+            whole.absorb(candle)
+    return whole
 
 
-def day_candle(market: LiveMarket, now_ms: int) -> Candle | None:
-    """The rolling 24 hours as one candle, from whole minutes and the forming one."""
-    minutes = market.candles.closed["1m"]
-    first = bisect_left(minutes.open_ms, now_ms - DAY_MS)
-    forming = market.candles.forming("1m")
-    if first == len(minutes):
-        return forming
-    day = Candle(
-        minutes.open_ms[first], minutes.open[first], max(minutes.high[first:]), min(minutes.low[first:]),
-        minutes.close[-1], sum(minutes.volume[first:]), sum(minutes.quote[first:]), sum(minutes.prints[first:]),
-    )  # fmt: skip
-    if forming is not None:
-        day.absorb(forming)
-    return day
+def look(exchange: Exchange, symbol: str) -> DepthFeed:
+    """The book of a symbol as it stands now, with its update id."""
+    market = exchange.engine.markets[symbol]
+    feed = exchange.depths.get(symbol)
+    if feed is None:
+        feed = exchange.depths[symbol] = DepthFeed(exchange.started_ms // 10)
+    if market.liquidity.price is not None:
+        feed.look(*market.depth(MAX_LEVELS))
+    return feed
 
 
 def book_ticker(exchange: Exchange, symbol: str) -> dict[str, Any] | None:
     """Best bid and ask of a symbol; None before its first price."""
-    market = exchange.engine.markets[symbol]
-    if market.liquidity.price is None:
+    if exchange.engine.markets[symbol].liquidity.price is None:
         return None
-    bids, asks = market.depth(1)
-    return {
-        "u": market.next_trade_id,
-        "s": symbol,
-        "b": fixed(bids[0][0]) if bids else "0.00000000",
-        "B": fixed(bids[0][1]) if bids else "0.00000000",
-        "a": fixed(asks[0][0]) if asks else "0.00000000",
-        "A": fixed(asks[0][1]) if asks else "0.00000000",
-    }
+    return look(exchange, symbol).best(symbol)
+
+
+# -- trades ----------------------------------------------------------------------------------------------
+
+
+def aggregated(prints: list[Print]) -> Iterator[tuple[Print, list[Print]]]:
+    """Trades of one taker at one price together: (the first of them, all of them)."""
+    for _, group in groupby(prints, key=lambda p: (p.symbol, p.price, p.buyer_is_maker, p.traded_ms)):
+        together = list(group)
+        yield together[0], together
 
 
 def publish_prints(streams: StreamHub, prints: list[Print], now_ms: int) -> None:
-    """`<symbol>@trade`."""
+    """`<symbol>@trade` and `<symbol>@aggTrade`."""
     for p in prints:
         stream = f"{p.symbol.lower()}@trade"
         if streams.has(stream):
@@ -114,44 +113,146 @@ def publish_prints(streams: StreamHub, prints: list[Print], now_ms: int) -> None
                 "T": p.traded_ms, "m": p.buyer_is_maker, "M": True,
             }  # fmt: skip
             streams.publish(stream, payload)
+    for first, together in aggregated(prints):
+        stream = f"{first.symbol.lower()}@aggTrade"
+        if streams.has(stream):
+            payload = {
+                "e": "aggTrade", "E": now_ms, "s": first.symbol, "a": first.id, "p": fixed(first.price),
+                "q": fixed(sum((p.quantity for p in together[1:]), first.quantity)), "f": first.id,
+                "l": together[-1].id, "T": first.traded_ms, "m": first.buyer_is_maker, "M": True,
+            }  # fmt: skip
+            streams.publish(stream, payload)
+
+
+# -- within the second -----------------------------------------------------------------------------------
 
 
 def publish_forming(exchange: Exchange, now_ms: int) -> None:
-    """What moves within the second: best prices and the forming one-second candle."""
+    """What moves within the second: the book, ten times; the forming one-second candle, once."""
     for symbol, market in exchange.live.items():
-        if market.halted:
+        if market.is_still:
             continue
         name = symbol.lower()
-        if exchange.streams.has(f"{name}@bookTicker"):
-            exchange.streams.publish(f"{name}@bookTicker", book_ticker(exchange, symbol))
+        _publish_book(exchange, symbol, name, "100ms", now_ms)
         forming = market.candles.forming("1s")
-        if forming is not None and exchange.streams.has(f"{name}@kline_1s"):
-            exchange.streams.publish(f"{name}@kline_1s", kline_event(market, "1s", forming, now_ms, is_closed=False))
+        if forming is not None and now_ms % 1000 >= 500 and market.told_forming_ms != forming.open_ms:
+            market.told_forming_ms = forming.open_ms
+            _publish_kline(exchange.streams, market, "1s", forming, now_ms, is_closed=False)
+
+
+def _publish_book(exchange: Exchange, symbol: str, name: str, speed: str, now_ms: int) -> None:
+    """Book ticker (at the faster speed), partial books and differences."""
+    streams = exchange.streams
+    suffixes = ("", "@1000ms") if speed == "1000ms" else ("@100ms",)
+    partial = {f"{name}@depth{levels}{suffix}": levels for levels in PARTIAL_LEVELS for suffix in suffixes}
+    wanted = {each: streams.wants(*_diff_names(name, each)) for each in SPEEDS}
+    feed = exchange.depths.get(symbol)
+    if feed is not None:
+        for each in SPEEDS:
+            feed.watch(each, wanted=wanted[each])
+    if not (wanted[speed] or streams.wants(f"{name}@bookTicker", *partial)):
+        return
+    if feed is None:
+        feed = look(exchange, symbol)
+        for each in SPEEDS:
+            feed.watch(each, wanted=wanted[each])
+    look(exchange, symbol)
+    for stream, levels in partial.items():
+        if streams.has(stream):
+            streams.publish(stream, feed.partial(levels))
+    update = feed.take(speed)
+    if update is not None:
+        for stream in _diff_names(name, speed):
+            streams.publish(stream, {"e": "depthUpdate", "E": now_ms, "s": symbol, **update})
+    if speed == "100ms" and streams.has(f"{name}@bookTicker") and feed.best_has_changed():
+        streams.publish(f"{name}@bookTicker", feed.best(symbol))
+
+
+def _diff_names(name: str, speed: str) -> tuple[str, ...]:
+    return (f"{name}@depth@100ms",) if speed == "100ms" else (f"{name}@depth", f"{name}@depth@1000ms")
+
+
+# -- at a second's end -----------------------------------------------------------------------------------
 
 
 def publish_second(exchange: Exchange, closed_by_symbol: list[tuple[LiveMarket, list[tuple[str, Candle]]]]) -> None:
-    """What a second's end brings: closed candles, the forming ones of longer intervals, mini tickers."""
-    streams, now_ms = exchange.streams, exchange.clock.now_ms()
-    tickers = []
+    """What a second's end brings: closed candles, the forming ones of longer intervals, tickers, average prices."""
+    streams, now_ms = exchange.streams, exchange.clock.exchange_now_ms()
+    arrays: dict[str, list[dict[str, Any]]] = {}
     for market, closed in closed_by_symbol:
-        name = market.rules.symbol.lower()
-        closed_names = set()
-        for interval, candle in closed:
-            closed_names.add(interval)
-            if streams.has(f"{name}@kline_{interval}"):
-                event = kline_event(market, interval, candle, now_ms, is_closed=True)
-                streams.publish(f"{name}@kline_{interval}", event)
-        for interval in INTERVALS_MS:
-            if interval == "1s" or interval in closed_names or not streams.has(f"{name}@kline_{interval}"):
-                continue
+        symbol, name = market.rules.symbol, market.rules.symbol.lower()
+        if symbol not in exchange.live:
+            continue  # delisted while this was on its way to the file
+        _publish_klines(exchange, market, dict(closed), now_ms)
+        _publish_book(exchange, symbol, name, "1000ms", now_ms)
+        for stream, array, payload in _tickers(exchange, market, name, now_ms):
+            streams.publish(stream, payload)
+            arrays.setdefault(array, []).append(payload)
+        average = exchange.engine.markets[symbol].average_price
+        if average and streams.has(f"{name}@avgPrice"):
+            event = {
+                "e": "avgPrice", "E": now_ms, "s": symbol, "i": f"{market.rules.average_price_mins}m",
+                "w": fixed(average), "T": market.last_traded_ms,
+            }  # fmt: skip
+            streams.publish(f"{name}@avgPrice", event)
+    for array, payloads in arrays.items():
+        streams.publish(array, payloads)
+
+
+def _publish_klines(exchange: Exchange, market: LiveMarket, closed: dict[str, Candle], now_ms: int) -> None:
+    """Candles that closed at once; those that form every two seconds."""
+    streams = exchange.streams
+    for interval, candle in closed.items():
+        _publish_kline(streams, market, interval, candle, now_ms, is_closed=True)
+    last_ms = market.last_second_ms
+    if last_ms is None:
+        return
+    is_even = last_ms // 1000 % 2 == 1
+    for interval in INTERVALS_MS:
+        name = kline_stream(market, interval)
+        if is_even and interval not in closed and streams.has(name) and interval != "1s":
             forming = market.candles.forming(interval)
             if forming is not None:
-                event = kline_event(market, interval, forming, now_ms, is_closed=False)
-                streams.publish(f"{name}@kline_{interval}", event)
-        if streams.has(f"{name}@miniTicker") or streams.has("!miniTicker@arr"):
-            ticker = mini_ticker(market, now_ms)
-            if ticker is not None:
-                streams.publish(f"{name}@miniTicker", ticker)
-                tickers.append(ticker)
-    if tickers and streams.has("!miniTicker@arr"):
-        streams.publish("!miniTicker@arr", tickers)
+                _publish_kline(streams, market, interval, forming, now_ms, is_closed=False)
+        if streams.has(name + ZONE_SUFFIX):
+            zoned = zone_candle(market, interval, last_ms)
+            is_over = (last_ms + 1000 + ZONE_MS) % INTERVALS_MS[interval] == 0
+            if zoned is not None and (is_over or is_even):
+                event = kline_event(market, interval, zoned, now_ms, is_closed=is_over)
+                streams.publish(name + ZONE_SUFFIX, event)
+
+
+def kline_stream(market: LiveMarket, interval: str) -> str:
+    """The stream's name."""
+    return f"{market.rules.symbol.lower()}@kline_{interval}"
+
+
+def _publish_kline(
+    streams: StreamHub, market: LiveMarket, interval: str, candle: Candle, now_ms: int, *, is_closed: bool
+) -> None:
+    stream = kline_stream(market, interval)
+    if streams.has(stream):
+        streams.publish(stream, kline_event(market, interval, candle, now_ms, is_closed=is_closed))
+
+
+def _tickers(
+    exchange: Exchange, market: LiveMarket, name: str, now_ms: int
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(stream, stream of all symbols, payload) of the tickers somebody listens to."""
+    streams = exchange.streams
+    stream, array = f"{name}@miniTicker", "!miniTicker@arr"
+    if streams.wants(stream, array):
+        mini = mini_ticker(market, now_ms)
+        if mini is not None:
+            yield stream, array, mini
+    if streams.has(f"{name}@ticker"):
+        best = book_ticker(exchange, market.rules.symbol)
+        full = None if best is None else day_ticker(market, best, now_ms)
+        if full is not None:
+            yield f"{name}@ticker", "", full
+    for window in WINDOWS_MS:
+        stream, array = f"{name}@ticker_{window}", f"!ticker_{window}@arr"
+        if streams.wants(stream, array):
+            rolling = window_ticker(market, window, now_ms)
+            if rolling is not None:
+                yield stream, array, rolling

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 
 from app.domain.clock import Clock
-from app.paper_exchange.clock import WallClock
+from app.paper_exchange.clock import SkewedClock, WallClock
 from app.paper_exchange.exchange import Exchange
 from app.paper_exchange.server import Server
 from app.paper_exchange.settings import PaperSettings
@@ -23,7 +23,8 @@ async def serve(
     """
     store = Store.open(settings.data_file)
     try:
-        exchange = Exchange(settings, clock or WallClock(), store)
+        clock = clock or WallClock()
+        exchange = Exchange(settings, SkewedClock(clock) if settings.faults else clock, store)
         await exchange.load()
         server = Server(exchange)
         try:

@@ -36,6 +36,11 @@ class LiveMarket:
     candles: Candles
     preset: Preset
     halted: bool = False
+    suspended: bool = False  # for a while, by a fault; not stored
+    told_forming_ms: int = 0  # the second whose forming candle has been streamed
+    last_second_ms: int | None = None  # the last second that was played to its end
+    last_traded_ms: int = 0
+    last_volume: int = 0  # of the last step
     units: Units = field(init=False)
     _points: list[tuple[int, int, int]] = field(default_factory=list)  # (offset ms, price, volume) still to come
     _open_ms: int = 0
@@ -45,9 +50,14 @@ class LiveMarket:
         self.units = Units.of(self.rules)
 
     @property
+    def is_still(self) -> bool:
+        """Whether nothing is traded, for good or for a while."""
+        return self.halted or self.suspended
+
+    @property
     def wire_rules(self) -> SymbolRules:
         """The rules as exchangeInfo shows them: a halted symbol is in BREAK."""
-        return replace(self.rules, status="BREAK") if self.halted else self.rules
+        return replace(self.rules, status="BREAK") if self.is_still else self.rules
 
     def begin_second(self, open_ms: int) -> bool:
         """Draw the candle of the second that opens now. False (and halted) at the end of the source."""
@@ -71,6 +81,7 @@ class LiveMarket:
             _, price, volume = self._points.pop(0)
             jumped = self.candles.second is None
             self.candles.print(self._open_ms, price, volume, self.units.quote(price, volume))
+            self.last_traded_ms, self.last_volume = now_ms, volume
             typical = self.typical_volume()
             steps.append(Step(self.units.price(price), self.units.quantity(volume), typical, jumped))
         return steps
@@ -78,6 +89,7 @@ class LiveMarket:
     def end_second(self) -> tuple[list[Step], list[tuple[str, Candle]]]:
         """Finish the running second: its remaining steps, and the candles that close with it."""
         steps = self.due(self._open_ms + SECOND_MS)
+        self.last_second_ms = self._open_ms
         return steps, self.candles.close_second()
 
     def typical_volume(self) -> Decimal:
@@ -106,7 +118,7 @@ class LiveMarket:
             "loop": facts.get("loop", False),
             "gaps_closed": facts.get("gaps", 0),
             "candles_missing": facts.get("missing", 0),
-            "halted": self.halted,
+            "halted": self.is_still,
             "price": None if last is None else format(self.units.price(last), "f"),
             "history_seconds": len(self.candles.closed["1s"]),
             "history_from_ms": archive.start_ms if archive else minutes.open_ms[0] if len(minutes) else None,

@@ -55,6 +55,14 @@ class Params:
         self._read.add(name)
         return name in self._values
 
+    def peek(self, name: str) -> str:
+        """The value as sent, or "", without marking it as read."""
+        return self._values.get(name, "")
+
+    def texts(self) -> dict[str, str]:
+        """All values as sent, without marking them as read."""
+        return dict(self._values)
+
     def text(self, name: str) -> str | None:
         """The value, or None. An empty value is -1105."""
         if not self.has(name):

@@ -120,6 +120,13 @@ def _handler(
     return handle
 
 
+def refusal(error: ApiError) -> web.Response:
+    """An error as an HTTP answer of its own."""
+    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    text = dumps(error_body(error))
+    return web.Response(text=text, status=error.status, content_type="application/json", headers=headers)
+
+
 def error_body(error: ApiError) -> dict[str, Any]:
     """`{"code":…,"msg":…}`."""
     return {"code": error.code, "msg": error.msg}

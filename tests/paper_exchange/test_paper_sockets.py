@@ -3,34 +3,54 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import aiohttp
 import pytest
 import websockets
 from aiohttp import WSMsgType, web
-from paper_kit import Paper
+from paper_kit import Paper, until
 
-from app.paper_exchange import sockets
+from app.paper_exchange.faults import Point
 from app.paper_exchange.hub import MAX_QUEUED, Outbox
+from app.paper_exchange.sockets import SocketRules, Sockets
 
 
 class Served:
-    """A bare server with one socket path."""
+    """A bare server with one socket path, and the connection it has open."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: SocketRules) -> None:
         self.url = ""
+        self.rules = rules
         self.outbox = Outbox()
         self.texts: list[str] = []
-        self.open: set[web.WebSocketResponse] = set()
+        self.has_left = asyncio.Event()
+        self.sockets = Sockets()
+
+    def on_text(self, text: str) -> None:
+        self.texts.append(text)
+
+    def close(self) -> None:
+        self.has_left.set()
+
+    def shutdown_frame(self, now_ms: int) -> str:
+        return f"stopping at {now_ms}"
+
+    def points(self) -> list[Point]:
+        return []
 
 
-@pytest.fixture
-async def served() -> AsyncIterator[Served]:
-    made = Served()
+@contextlib.asynccontextmanager
+async def serving(**rules: Any) -> AsyncIterator[Served]:
+    made = Served(SocketRules(**rules))
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        return await sockets.run_socket(request, made.outbox, made.texts.append, made.open, ping_every_s=0.05)
+        try:
+            return await made.sockets.run(request, made, made.rules)
+        finally:
+            made.close()
 
     app = web.Application()
     app.router.add_get("/", handle)
@@ -40,6 +60,20 @@ async def served() -> AsyncIterator[Served]:
     made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
     yield made
     await runner.cleanup()
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    async with serving(ping_every_s=0.05) as made:
+        yield made
+
+
+async def ending(socket: aiohttp.ClientWebSocketResponse) -> aiohttp.WSMessage:
+    """What ends a connection, past whatever comes before."""
+    message = await socket.receive(timeout=5)
+    while message.type in (WSMsgType.PING, WSMsgType.PONG, WSMsgType.TEXT):
+        message = await socket.receive(timeout=5)
+    return message
 
 
 async def test_the_server_pings_and_a_client_that_answers_stays(served: Served) -> None:
@@ -55,23 +89,62 @@ async def test_the_server_pings_and_a_client_that_answers_stays(served: Served) 
         assert (answer.type, bytes(answer.data)) == (WSMsgType.PONG, b"mine")
 
 
-async def test_a_client_that_does_not_answer_pings_is_closed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "PONG_WITHIN_S", 0.2)
-    async with aiohttp.ClientSession() as session, session.ws_connect(served.url, autoping=False) as socket:
-        message = await socket.receive(timeout=5)
-        while message.type is WSMsgType.PING:
-            message = await socket.receive(timeout=5)
-        assert (message.type, message.data) == (WSMsgType.CLOSE, 1008)
+async def test_a_client_that_does_not_answer_pings_is_closed() -> None:
+    async with (
+        serving(ping_every_s=0.05, pong_within_s=0.2) as served,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(served.url, autoping=False) as socket,
+    ):
+        message = await ending(socket)
+        assert (message.type, message.data, message.extra) == (WSMsgType.CLOSE, 1008, "Pong timeout")
+        await served.has_left.wait()
 
 
 async def test_a_client_that_reads_too_slowly_is_closed(served: Served) -> None:
     async with aiohttp.ClientSession() as session, session.ws_connect(served.url) as socket:
         for _ in range(MAX_QUEUED + 1):
             served.outbox.put("x")
-        message = await socket.receive(timeout=5)
-        while message.type is WSMsgType.TEXT:
-            message = await socket.receive(timeout=5)
-        assert message.type is WSMsgType.CLOSE
+        message = await ending(socket)
+        assert (message.type, message.extra) == (WSMsgType.CLOSE, "Too slow")
+
+
+async def test_a_client_that_talks_too_much_is_closed() -> None:
+    async with (
+        serving(messages_per_s=5) as served,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(served.url) as socket,
+    ):
+        for n in range(5):
+            await socket.send_str(str(n))
+        await until_true(lambda: len(served.texts) == 5)
+        await socket.ping()
+        message = await ending(socket)
+        assert (message.type, message.data, message.extra) == (WSMsgType.CLOSE, 1008, "Too many requests")
+        assert served.texts == ["0", "1", "2", "3", "4"]
+
+
+async def test_a_connection_that_has_lived_long_enough_is_closed() -> None:
+    async with (
+        serving(life_s=0.2) as served,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(served.url) as socket,
+    ):
+        message = await ending(socket)
+        assert (message.type, message.data) == (WSMsgType.CLOSE, 1001)
+
+
+async def test_before_the_end_every_connection_is_told(served: Served) -> None:
+    async with aiohttp.ClientSession() as session, session.ws_connect(served.url) as socket:
+        await until_true(lambda: bool(served.sockets.open))
+        served.sockets.announce_shutdown(77)
+        assert (await socket.receive(timeout=5)).data == "stopping at 77"
+
+
+async def until_true(condition: Callable[[], bool]) -> None:
+    async def ask() -> bool:
+        return condition()
+
+    await until(ask)
 
 
 @pytest.mark.parametrize("path", ["/ws-api/v3", "/ws/btcusdt@kline_1s", "/stream?streams=btcusdt@trade"])
