@@ -47,6 +47,7 @@ class Control:
         app.router.add_get("/paper/status", _json(self._status))
         app.router.add_post("/paper/accounts", self._guarded(self._add_account))
         app.router.add_post("/paper/accounts/{account_id}/deposit", self._guarded(self._deposit))
+        app.router.add_post("/paper/accounts/{account_id}/fees", self._guarded(self._fees))
         app.router.add_post("/paper/markets/{symbol}", self._guarded(self._set_market))
         app.router.add_get("/paper/books/{account_id}", self._guarded(self._books))
         app.router.add_get("/paper/faults", self._guarded(self._faults))
@@ -103,6 +104,14 @@ class Control:
         for asset, amount in _amounts(body.get("balances", body)).items():
             await self._exchange.deposit(account_id, asset, amount)
         return {"balances": self._balances(account_id)}
+
+    async def _fees(self, request: web.Request) -> Any:
+        account_id = self._account_id(request)
+        wanted = (await _body(request)).get("use_bnb_for_fees")
+        if not isinstance(wanted, bool):
+            raise InvalidInput("use_bnb_for_fees must be true or false", field="use_bnb_for_fees")
+        await self._exchange.pay_in_bnb(account_id, wanted=wanted)
+        return {"use_bnb_for_fees": wanted}
 
     async def _set_market(self, request: web.Request) -> Any:
         symbol = request.match_info["symbol"]

@@ -49,6 +49,11 @@ class Call:
         assert self.account is not None
         return self.account.id
 
+    @property
+    def pays_in_bnb(self) -> bool:
+        """Whether the caller's account pays commission in BNB."""
+        return self.account_id in self.exchange.engine.commissions.bnb_payers
+
     async def to_engine(self) -> None:
         """The request is handed to the matching engine: its window is checked again, now."""
         fault = self._fault("engine_delay")
@@ -253,7 +258,7 @@ async def test_order(call: Call) -> Any:
         "standardCommissionForOrder": rates,
         "specialCommissionForOrder": none,
         "taxCommissionForOrder": none,
-        "discount": views.NO_DISCOUNT,
+        "discount": views.discount(pays_in_bnb=call.pays_in_bnb),
     }
 
 
@@ -383,7 +388,7 @@ async def commission(call: Call) -> Any:
     """Commission rates of a symbol."""
     market = call.market()
     call.params.finish()
-    return views.commission(market.rules.symbol, call.exchange.engine.fees)
+    return views.commission(market.rules.symbol, call.exchange.engine.fees, pays_in_bnb=call.pays_in_bnb)
 
 
 async def api_restrictions(call: Call) -> Any:

@@ -7,6 +7,7 @@ queued for the file; answers and events go out after the commit.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import astuple, replace
 from decimal import Decimal
@@ -79,6 +80,7 @@ class Exchange:
             self.engine.ledger.accounts.setdefault(row["account_id"], {})[row["asset"]] = rows.read_balance(row)
         meta = {row["key"]: row["value"] for row in reader.execute("SELECT * FROM meta")}
         self.engine.execution_id = int(meta.get("execution_id", 0))
+        self.engine.commissions.bnb_payers.update(json.loads(meta.get("bnb_payers", "[]")))
         for row in reader.execute("SELECT * FROM markets"):
             rules = rows.read_rules(row["rules"])
             stored = reader.execute("SELECT * FROM candles WHERE symbol = ? ORDER BY seconds, open_ms", (rules.symbol,))
@@ -262,6 +264,14 @@ class Exchange:
             self.engine.deposit(account.id, asset, amount, now_ms)
         await self.commit(now_ms, [(_PUT_ACCOUNT, [astuple(account)])])
         return account
+
+    async def pay_in_bnb(self, account_id: int, *, wanted: bool) -> None:
+        """Let an account pay commission in BNB, or no longer. Raises NotFound."""
+        if account_id not in self.accounts:
+            raise NotFound(f"there is no account {account_id}")
+        payers = self.engine.commissions.bnb_payers
+        payers.symmetric_difference_update({account_id} if wanted != (account_id in payers) else ())
+        await self.commit(self.clock.now_ms(), [rows.meta_statement("bnb_payers", json.dumps(sorted(payers)))])
 
     async def deposit(self, account_id: int, asset: str, amount: Decimal) -> None:
         """Credit an account. Raises NotFound."""

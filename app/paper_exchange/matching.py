@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 
 from app.domain.errors import require
 from app.domain.intrabar import PresetRules
@@ -19,10 +19,11 @@ from app.domain.symbols import SymbolRules
 from app.paper_exchange import errors, reports
 from app.paper_exchange.book import Liquidity
 from app.paper_exchange.checks import MAX_NUM_ORDER_LISTS, check_filters, check_trigger
+from app.paper_exchange.fees import Commissions
+from app.paper_exchange.fees import Fees as Fees
 from app.paper_exchange.ledger import Ledger
 from app.paper_exchange.lists import OrderLists
 from app.paper_exchange.model import (
-    ASSET_QUANTUM,
     MARKET_TYPES,
     NO_LIST,
     PENDING,
@@ -35,14 +36,6 @@ from app.paper_exchange.model import (
     Trade,
 )
 from app.paper_exchange.orderbook import Market, Match
-
-
-@dataclass(frozen=True, slots=True)
-class Fees:
-    """Commission rates, taken from the asset that is received."""
-
-    maker: Decimal = Decimal("0.001")
-    taker: Decimal = Decimal("0.001")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +60,7 @@ class Engine:
         self.fees = fees
         self.ledger = Ledger()
         self.markets: dict[str, Market] = {}
+        self.commissions = Commissions(fees, self.ledger, self.markets)
         self.lists = OrderLists(self)
         self.execution_id = 0
         self.sequence = 0
@@ -363,19 +357,18 @@ class Engine:
         self.lists.before_work(order, now_ms)
         base, quote = market.rules.base_asset, market.rules.quote_asset
         cost = price * quantity
-        rate = self.fees.maker if is_maker else self.fees.taker
         received, asset = (quantity, base) if order.is_buy else (cost, quote)
-        commission = (received * rate).quantize(ASSET_QUANTUM, ROUND_DOWN)
         held = quantity if not order.is_buy else cost if order.type in MARKET_TYPES else order.price * quantity
         self.ledger.spend(order.account_id, order.lock_asset, held, cost if order.is_buy else quantity)
-        self.ledger.add(order.account_id, asset, received - commission)
+        self.ledger.add(order.account_id, asset, received)
+        paid, paid_in = self.commissions.charge(order.account_id, received, asset, is_maker=is_maker)
         order.locked -= held
         order.executed += quantity
         order.executed_quote += cost
         order.updated_ms = now_ms
         order.status = "FILLED" if order.remaining == 0 else "PARTIALLY_FILLED"
         trade = Trade(
-            order.symbol, trade_id, order.id, order.account_id, price, quantity, cost, commission, asset,
+            order.symbol, trade_id, order.id, order.account_id, price, quantity, cost, paid, paid_in,
             order.is_buy, is_maker, now_ms,
         )  # fmt: skip
         self.ledger.changes.trades.append(trade)
@@ -434,6 +427,8 @@ class Engine:
         rules = self.markets[order.symbol].rules
         self._report_position(order.account_id, rules.base_asset)
         self._report_position(order.account_id, rules.quote_asset)
+        if trade is not None:
+            self._report_position(order.account_id, trade.commission_asset)
 
     def _report_position(self, account_id: int, asset: str) -> None:
         self.ledger.balance(account_id, asset)

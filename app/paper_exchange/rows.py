@@ -87,6 +87,11 @@ def change_statements(
     return statements
 
 
+def meta_statement(key: str, value: str) -> Statement:
+    """One fact about the whole exchange."""
+    return _PUT_META, [(key, value)]
+
+
 def candle_statements(symbol: str, candles: Iterable[tuple[int, Candle]]) -> list[Statement]:
     """Closed candles as (length in seconds, candle)."""
     rows = [

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.domain.money import plain
 from app.domain.symbols import SymbolRules
-from app.paper_exchange.matching import Fees
+from app.paper_exchange.fees import BNB, BNB_SHARE, Fees
 from app.paper_exchange.model import STOP_TYPES, STP_MODES, Balance, Order, Trade
 from app.paper_exchange.reports import fixed
 
@@ -176,7 +176,7 @@ def rates(fees: Fees) -> dict[str, str]:
     return {"maker": fixed(fees.maker), "taker": fixed(fees.taker)}
 
 
-def commission(symbol: str, fees: Fees) -> dict[str, Any]:
+def commission(symbol: str, fees: Fees, *, pays_in_bnb: bool) -> dict[str, Any]:
     """Answer to GET account/commission."""
     none = dict.fromkeys(("maker", "taker", "buyer", "seller"), "0.00000000")
     return {
@@ -184,13 +184,18 @@ def commission(symbol: str, fees: Fees) -> dict[str, Any]:
         "standardCommission": {**none, **rates(fees)},
         "specialCommission": none,
         "taxCommission": none,
-        "discount": NO_DISCOUNT,
+        "discount": discount(pays_in_bnb=pays_in_bnb),
     }
 
 
-NO_DISCOUNT: dict[str, Any] = {
-    "enabledForAccount": False, "enabledForSymbol": False, "discountAsset": "BNB", "discount": "0.00000000",
-}  # fmt: skip
+def discount(*, pays_in_bnb: bool) -> dict[str, Any]:
+    """What is left of the standard commission where it is paid in BNB."""
+    return {
+        "enabledForAccount": pays_in_bnb,
+        "enabledForSymbol": True,
+        "discountAsset": BNB,
+        "discount": fixed(BNB_SHARE),
+    }
 
 
 def _legacy_rate(rate: Decimal) -> int:

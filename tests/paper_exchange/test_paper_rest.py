@@ -79,7 +79,6 @@ async def test_klines_end_with_the_forming_one_and_page_by_time(paper: Paper) ->
         ("klines", "interval=1m", -1102),
         ("klines", "symbol=BTCUSDT", -1102),
         ("klines", "symbol=BTCUSDT&interval=7m", -1120),
-        ("klines", "symbol=BTCUSDT&interval=7m", -1120),
         ("klines", "symbol=BTCUSDT&interval=1m&limit=x", -1100),
         ("klines", "symbol=BTCUSDT&interval=1m&limit=0", -1130),
         ("klines", "symbol=BTCUSDT&interval=1m&limit=99999999999999999999", -1108),
