@@ -15,7 +15,7 @@ from app.paper_exchange.endpoints import Call, Endpoint, Security, run
 from app.paper_exchange.errors import ApiError
 from app.paper_exchange.exchange import Exchange
 from app.paper_exchange.faults import Point
-from app.paper_exchange.hub import Outbox, dumps
+from app.paper_exchange.hub import Ending, Outbox, dumps
 from app.paper_exchange.params import Params
 from app.paper_exchange.rest import authenticate, error_body, sign_in
 from app.paper_exchange.timeunit import in_microseconds
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MAX_SUBSCRIPTIONS = 1000
 MAX_SUBSCRIPTION_IDS = 65_535
 CONNECT_WEIGHT = 2
+BANNED = 418
+LAST_WORDS_S = 0.2  # for the refusal to go out before the connection ends
 USER_STREAM = "user"  # the name faults know user data streams by
 
 
@@ -153,6 +155,8 @@ class Session:
             answer = {"status": 200, "result": self._in_unit(await run(endpoint, call, self._address, weight))}
         except ApiError as error:
             answer = _refusal(error, now_ms)
+            if error.status == BANNED:
+                asyncio.get_running_loop().call_later(LAST_WORDS_S, self.outbox.end, Ending(1008, "IP banned"))
         true_ms = self._exchange.clock.now_ms()
         described = [] if account_id is None else self._limits.orders_described(account_id, true_ms)
         answer["rateLimits"] = [*described, self._limits.weight_described(self._address, true_ms)]
