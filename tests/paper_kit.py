@@ -210,7 +210,8 @@ class PaperProcess:
         self.folder = folder
         self.data_file = folder / "paper.db"
         given = {"symbols": "BTCUSDT,ETHUSDT", "history_days": "3", **options}
-        self._options = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
+        named = [(f"--{name.replace('_', '-')}", value) for name, value in given.items()]
+        self._options = [part for option in named for part in option if part]  # "" stands for a flag without a value
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, before: Callable[[], None] | None = None) -> Paper:
