@@ -37,7 +37,9 @@ class Outbox:
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
     def put(self, frame: str) -> None:
-        """Queue a text frame; never blocks."""
+        """Queue a text frame; never blocks. Nothing follows the end."""
+        if self._ending.done():
+            return
         if self._frames.qsize() >= MAX_QUEUED:
             self.end(Ending(POLICY_VIOLATION, "Too slow"))
             return
