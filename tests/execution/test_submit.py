@@ -217,6 +217,17 @@ async def test_a_stale_intent_is_never_sent(desk: Desk) -> None:
     assert desk.sent() == 0
 
 
+async def test_an_intent_made_by_a_clock_that_was_ahead_does_not_wait_to_be_sent_late(desk: Desk) -> None:
+    """Its deadline lies an hour away: it would be sent whenever sending is allowed again."""
+    desk.pass_time(3_600_000)
+    await desk.intend()
+    desk.pass_time(-3_600_000)
+
+    order = await desk.submit()
+    assert (order.status, order.reject_code) == (S.EXPIRED, "STALE_INTENT")
+    assert desk.sent() == 0
+
+
 async def test_nothing_is_sent_while_sending_is_not_allowed(desk: Desk) -> None:
     await desk.intend()
 

@@ -82,6 +82,7 @@ class MemoryTransaction:
         return self._find(account_id, intent_key=intent_key)
 
     async def add_order(self, step: Step) -> Order:
+        self._fence()
         order = replace(step.order, id=len(self.books.orders) + 1)
         require(order.version == 1 and order.status is OrderStatus.NEW, "an order starts NEW at version 1")
         require(self._find(order.account_id, client_order_id=order.client_order_id) is None, "client order id is taken")
@@ -89,6 +90,10 @@ class MemoryTransaction:
         self.books.orders[order.id] = order
         self.books.events[order.id] = (step.event,)
         return order
+
+    def _fence(self) -> None:
+        if self._epoch is not None and self._epoch != self.books.epoch:
+            raise StaleEpoch(f"epoch {self._epoch} was replaced by {self.books.epoch}")
 
     async def write(self, steps: Sequence[Step]) -> None:
         for step in steps:
@@ -99,8 +104,7 @@ class MemoryTransaction:
     def _write(self, step: Step) -> None:
         order, event = step.order, step.event
         before, events = self.books.orders[order.id], self.books.events[order.id]
-        if self._epoch is not None and self._epoch != self.books.epoch:
-            raise StaleEpoch(f"epoch {self._epoch} was replaced by {self.books.epoch}")
+        self._fence()
         require(order.version == before.version + 1 == len(events) + 1, "events have no gap", order_id=order.id)
         require(event.from_status == before.status and event.to_status == order.status, "event tells the edge")
         check_edge(before.status, order.status, resurrecting=event.kind is EventKind.RESURRECTED)

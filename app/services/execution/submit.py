@@ -13,6 +13,7 @@ from app.domain.clock import Clock
 from app.domain.errors import InvariantViolated, PlumblineError
 from app.domain.orders import FINAL, EventSource, ExchangeReport, Fill, Order, OrderStatus
 from app.logs import get_logger
+from app.services.exchange.clock import BLOCK_ABOVE_MS
 from app.services.exchange.protocol import (
     AskingFailed,
     CancelRejected,
@@ -28,6 +29,7 @@ from app.services.exchange.protocol import (
 )
 from app.services.execution import bookkeeping
 from app.services.execution.bookkeeping import NEVER_ARRIVED, STALE_INTENT
+from app.services.execution.intents import INTENT_LIFE_MS
 from app.services.execution.store import Store, Transaction
 
 log = get_logger(__name__)
@@ -78,8 +80,8 @@ class Submitter:
             if order is None:
                 return None
             now_ms = self._clock.exchange_now_ms()
-            if now_ms > order.deadline_ms:
-                words = "it could not be sent before its deadline"
+            words = _why_stale(order, now_ms)
+            if words:
                 step = bookkeeping.expired(
                     order, code=STALE_INTENT, reason=words, source=EventSource.EXECUTOR, at_ms=now_ms
                 )
@@ -303,6 +305,16 @@ class ForeignOrder(Exception):
     def __init__(self, report: ExchangeReport) -> None:
         super().__init__(f"{report.symbol} order {report.exchange_order_id} is not ours")
         self.report = report
+
+
+def _why_stale(order: Order, now_ms: int) -> str:
+    """Why an intent is too old to be sent, by exchange time; "" when it is not."""
+    if now_ms > order.deadline_ms:
+        return "it could not be sent before its deadline"
+    if order.deadline_ms - now_ms > INTENT_LIFE_MS + BLOCK_ABOVE_MS:
+        # Its deadline would pass much too late: nobody may find it sent an hour after it was wanted.
+        return "the clock of the machine that made it was ahead of the exchange's"
+    return ""
 
 
 async def _locked(tx: Transaction, order: Order) -> Order:
