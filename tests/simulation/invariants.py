@@ -1,0 +1,244 @@
+"""I1–I12: what must hold after every commit, after every step, and once all is quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from app.domain.money import ZERO
+from app.domain.orders import FINAL, EventKind, Order, OrderStatus, Side, is_legal
+from app.domain.positions import FLAT, Position, apply_fill
+from app.services.execution.bookkeeping import FINAL_WORDS
+from app.services.execution.store_memory import Books
+from tests.simulation.database import Database
+from tests.simulation.wire import Line
+
+OURS = "pl-"
+#: I11: the longest death bound, a pass every 60 s, what a busy worker oversleeps and a request that goes unanswered.
+BOUND_S, PASS_S, SLACK_S = 75.0, 60.0, 35.0
+#: Incidents by which a person learns that a position stands without its stop.
+SAYS_UNPROTECTED = frozenset({"PROTECTION_REFUSED", "EXIT_REFUSED"})
+S = OrderStatus
+
+
+@dataclass
+class Monitor:
+    """Looks at the books with its own arithmetic, and at the wire and the exchange from outside."""
+
+    database: Database
+    lines: Mapping[int, Line]
+    opening: dict[tuple[int, str], Decimal]
+    violations: list[str] = field(default_factory=list)
+    may_surface: set[str] = field(default_factory=set)  # client ids that the exchange hides for longer than the bound
+    external: dict[tuple[int, str], Decimal] = field(default_factory=dict)
+    contact_since_s: dict[int, float] = field(default_factory=dict)
+    _totals: dict[tuple[int, str], Decimal] = field(default_factory=dict)
+    _positions: dict[tuple[int, int, str], Position] = field(default_factory=dict)
+    _cash: dict[tuple[int, int, str], Decimal] = field(default_factory=dict)
+    _by_client_id: dict[tuple[int, str], int] = field(default_factory=dict)
+    _seen_sent: dict[int, int] = field(default_factory=dict)
+    _seen_orders: dict[int, int] = field(default_factory=dict)
+    _seen_incidents: int = 0
+
+    def __post_init__(self) -> None:
+        self._totals = dict(self.opening)
+        self.database.watch = self.committed
+
+    def _fail(self, rule: str, words: str) -> None:
+        self.violations.append(f"{rule}: {words}")
+
+    # --- after every commit ----------------------------------------------------------------------------
+
+    def committed(self, before: Books, touched: list[int], epoch: int | None) -> None:
+        """I1–I6 and I8–I10 for what this commit has changed."""
+        after = self.database.books
+        if touched and epoch is not None and epoch != before.epoch:
+            self._fail("fence", f"epoch {epoch} wrote although {before.epoch} is in office")
+        for order_id in dict.fromkeys(touched):
+            order = after.orders[order_id]
+            self._by_client_id[order.account_id, order.client_order_id] = order_id
+            self._history(order, after)
+            self._amounts(order, after, len(before.events.get(order_id, ())))
+        if len(after.incidents) != self._seen_incidents:
+            for kind, words, _, order_id in after.incidents[self._seen_incidents :]:
+                self._incident(kind, words, after.orders.get(order_id or 0))
+            self._seen_incidents = len(after.incidents)
+
+    def _history(self, order: Order, books: Books) -> None:
+        """I4, I5."""
+        events = books.events[order.id]
+        if len(events) != order.version or events[-1].to_status is not order.status:
+            self._fail("I4", f"order {order.id} is {order.status} v{order.version} after {len(events)} events")
+        status = None
+        for event in events:
+            if event.from_status is not status:
+                self._fail("I4", f"order {order.id}: {event.kind} starts from {event.from_status}, not {status}")
+            stays = event.from_status in (None, event.to_status)
+            resurrects = event.kind is EventKind.RESURRECTED
+            if not stays and event.from_status and not is_legal(event.from_status, event.to_status, resurrecting=resurrects):
+                self._fail("I5", f"order {order.id}: {event.from_status} → {event.to_status}")
+            status = event.to_status
+        if sum(e.kind is EventKind.ATTEMPT_SENT for e in events) > 1:
+            self._fail("I7", f"order {order.id} has two attempts")
+
+    def _amounts(self, order: Order, books: Books, known_events: int) -> None:
+        """I1, I2, I3, I6, I8, I9, I10."""
+        new = [e for e in books.events[order.id][known_events:] if "trade_id" in e.payload]
+        if new or order.status is S.REJECTED:
+            fills = [fill for owner, fill in books.fills.values() if owner == order.id]
+            if sum((f.quantity for f in fills), ZERO) != order.filled:
+                self._fail("I1", f"order {order.id} says {order.filled} filled, its fills say otherwise")
+            if order.status is S.REJECTED and fills:
+                self._fail("I3", f"order {order.id} is REJECTED and has fills")
+        if order.quantity is not None and order.filled > order.quantity:
+            self._fail("I1", f"order {order.id} has filled {order.filled} of {order.quantity}")
+        if (order.status is S.FILLED) != (order.quantity is not None and order.filled == order.quantity):
+            self._fail("I2", f"order {order.id} is {order.status} with {order.filled} of {order.quantity}")
+        if order.reserved < 0 or (order.status in FINAL and order.reserved != 0):
+            self._fail("I10", f"order {order.id} is {order.status} and reserves {order.reserved}")
+        if order.plan_id is not None and order.side is Side.SELL and order.status not in FINAL:
+            selling = [o for o in books.orders.values() if o.plan_id == order.plan_id and o.side is Side.SELL]
+            if sum(o.status not in FINAL for o in selling) > 1:
+                self._fail("plan", f"two orders sell the coins of plan {order.plan_id}")
+        for event in new:
+            self._fill(order, books, event.payload["trade_id"])
+
+    def _fill(self, order: Order, books: Books, trade_id: int) -> None:
+        """I6 against the exchange's own book, I8 and I9 with the monitor's own arithmetic."""
+        place = (order.account_id, order.symbol, trade_id)
+        if place not in books.fills or order.exchange_order_id is None:
+            self._fail("I6", f"trade {trade_id} of order {order.id} has an event and no fill")
+            return
+        _, fill = books.fills[place]
+        theirs = self.lines[order.account_id].exchange.book()[order.exchange_order_id - 1]
+        if fill not in theirs.fills or theirs.client_order_id != order.client_order_id:
+            self._fail("I6", f"trade {trade_id} of order {order.id} is not the exchange's")
+        rules = books.rules[order.symbol]
+        sign = 1 if order.side is Side.BUY else -1
+        base, quote = sign * fill.quantity, -sign * fill.quantity * fill.price
+        if fill.commission_asset == rules.base_asset:
+            base -= fill.commission
+        else:
+            quote -= fill.commission
+        for asset, change in ((rules.base_asset, base), (rules.quote_asset, quote)):
+            key = (order.account_id, asset)
+            self._totals[key] = self._totals.get(key, ZERO) + change
+        run = (order.account_id, order.run_id or 0, order.symbol)
+        position = apply_fill(
+            self._positions.get(run, FLAT),
+            side=order.side,
+            fill=fill,
+            base_asset=rules.base_asset,
+            quote_asset=rules.quote_asset,
+            commission_price=None,
+        )
+        self._positions[run] = position
+        self._cash[run] = self._cash.get(run, ZERO) + quote
+        if position.realised - position.cost != self._cash[run]:
+            self._fail("I9", f"position {run}: realised {position.realised} − cost {position.cost} ≠ {self._cash[run]}")
+
+    def _incident(self, kind: str, words: str, order: Order | None) -> None:
+        """Incidents that mean that we were wrong, not the world."""
+        expected = order is not None and order.client_order_id in self.may_surface
+        if kind == "REJECTED_BUT_EXISTS" or (kind in ("RESURRECTED", "CONFIRMED_NOT_VISIBLE") and not expected):
+            self._fail("incident", f"{kind}: {words}")
+        if kind == "ACCOUNT_FROZEN" and "contradict" in words:
+            self._fail("incident", words)
+
+    # --- after every step ------------------------------------------------------------------------------
+
+    def stepped(self, now_s: float, *, in_contact: bool) -> None:
+        """I7 on the wire and at the exchange, I8 for all balances, I11."""
+        books = self.database.books
+        for account_id, line in self.lines.items():
+            self._wire(account_id, line, books)
+            active = books.accounts[account_id].state == "ACTIVE"
+            if not in_contact or not active:
+                self.contact_since_s[account_id] = now_s
+        for key, total in self._totals.items():
+            if books.totals.get(key, ZERO) != total:
+                self._fail("I8", f"account {key[0]}: {books.totals.get(key, ZERO)} {key[1]} booked, fills say {total}")
+
+    def _wire(self, account_id: int, line: Line, books: Books) -> None:
+        for request in line.sent[self._seen_sent.get(account_id, 0) :]:
+            order_id = self._by_client_id.get((account_id, request.client_order_id))
+            if order_id is None or order_id not in books.attempts:
+                self._fail("I7", f"{request.client_order_id} was sent without an attempt on record")
+            if sum(r.client_order_id == request.client_order_id for r in line.sent) > 1:
+                self._fail("I7", f"{request.client_order_id} was sent twice")
+        self._seen_sent[account_id] = len(line.sent)
+        book = line.exchange.book()
+        for theirs in book[self._seen_orders.get(account_id, 0) :]:
+            if not theirs.client_order_id.startswith(OURS):
+                continue
+            if (account_id, theirs.client_order_id) not in self._by_client_id:
+                self._fail("I7", f"the exchange has {theirs.client_order_id}, of which our books know nothing")
+            if sum(o.client_order_id == theirs.client_order_id for o in book) > 1:
+                self._fail("I7", f"the exchange has {theirs.client_order_id} twice")
+        self._seen_orders[account_id] = len(book)
+
+    def unknown_for_too_long(self, now_s: float, start_ms: int) -> None:
+        """I11: nobody knows of an order although the bound and a pass went by in contact with the exchange."""
+        for order in self.database.books.orders.values():
+            if order.exchange_order_id is not None or order.status not in (S.SUBMITTED, S.CANCELING):
+                continue
+            line = self.lines[order.account_id]
+            bound_s = ((order.signed_timestamp_ms or 0) - start_ms) / 1000 + BOUND_S
+            since_s = max(bound_s, line.disturbed_at_s, self.contact_since_s.get(order.account_id, 0.0))
+            if now_s - since_s > PASS_S + SLACK_S:
+                words = f"order {order.id} is {order.status} without an answer, {now_s - since_s:.0f} s in contact"
+                self._fail("I11", words)
+
+    # --- once all is quiet -----------------------------------------------------------------------------
+
+    def differences(self) -> list[str]:
+        """I12: how books and exchange still differ; empty when they agree and every position is protected."""
+        books, found = self.database.books, []
+        for account_id, line in self.lines.items():
+            found += self._orders_differ(account_id, line, books)
+            theirs = line.exchange.totals()
+            for asset in sorted({*theirs} | {a for owner, a in books.totals if owner == account_id}):
+                ours = books.totals.get((account_id, asset), ZERO) + self.external.get((account_id, asset), ZERO)
+                if ours != theirs.get(asset, ZERO):
+                    found.append(f"account {account_id}: {ours} {asset} in our books, {theirs.get(asset, ZERO)} there")
+        return found + self._unprotected(books)
+
+    def _orders_differ(self, account_id: int, line: Line, books: Books) -> list[str]:
+        found = []
+        ours = {o.client_order_id: o for o in books.orders.values() if o.account_id == account_id}
+        for theirs in line.exchange.book():
+            order = ours.pop(theirs.client_order_id, None)
+            if order is None:
+                continue  # foreign: I7 has looked at ours
+            trades = {f.trade_id for owner, f in books.fills.values() if owner == order.id}
+            status = FINAL_WORDS.get(theirs.status)
+            same = order.status is status if status else order.status in (S.OPEN, S.PARTIALLY_FILLED)
+            if not same or order.filled != theirs.executed or trades != {f.trade_id for f in theirs.fills}:
+                found.append(
+                    f"order {order.id} is {order.status} {order.filled} in our books,"
+                    f" {theirs.status} {theirs.executed} at the exchange"
+                )
+        for order in ours.values():
+            if order.status not in FINAL or order.filled:
+                found.append(f"order {order.id} is {order.status}, and the exchange does not have it")
+        return found
+
+    def _unprotected(self, books: Books) -> list[str]:
+        found = []
+        told = {account for kind, _, account, _ in books.incidents if kind in SAYS_UNPROTECTED}
+        for plan in books.plans.values():
+            entry, stop = books.orders.get(plan.entry_order_id or 0), books.orders.get(plan.stop_order_id or 0)
+            if entry is None or plan.account_id in told:
+                continue
+            rests = stop is not None and stop.status in (S.OPEN, S.PARTIALLY_FILLED)
+            if plan.state == "PROTECTED" and (rests or plan.stop_price is None):
+                continue
+            held = self._positions.get((plan.account_id, plan.run_id, plan.symbol), FLAT).quantity
+            price = books.prices[plan.symbol][0]
+            if plan.state == "CLOSED" and held * price < books.rules[plan.symbol].min_notional:
+                continue
+            if plan.state == "CLOSED" and any(p.run_id == plan.run_id and p.id > plan.id for p in books.plans.values()):
+                continue  # what the run holds belongs to its later plan
+            found.append(f"plan {plan.id} is {plan.state} and holds {held} {plan.symbol} without a stop")
+        return found

@@ -1,0 +1,183 @@
+"""The worker as `app.jobs.worker` puts it together, with the store in memory and strategies that draw lots."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.domain.clock import Ids
+from app.domain.orders import EventSource
+from app.jobs.guard import TRANSIENT, forever
+from app.jobs.order_lanes import OrderLanes
+from app.services.exchange.clock import ClockVerdict, measure_offset, verdict
+from app.services.exchange.protocol import AskingFailed, OrderUpdate, StreamUp
+from app.services.execution.reconcile import Reconciler
+from app.services.execution.submit import ForeignOrder, SubmitSettings, Submitter
+from app.services.runtime import SystemClock
+from tests.simulation.database import Database, SimStore, StaleEpoch
+from tests.simulation.wire import Line, SimSession
+
+RECONCILE_EVERY_S, CLOCK_EVERY_S, ACCOUNTS_EVERY_S, RENEW_EVERY_S = 60, 60, 5, 3
+#: Failures with which a worker may end: its place is taken, or what it needs is away. The next start recovers.
+MAY_END_A_WORKER = (StaleEpoch, *TRANSIENT)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a worker is built of; a mutant replaces one."""
+
+    store: Callable[[Database, int], SimStore] = SimStore
+    submitter: Callable[..., Submitter] = Submitter
+    session: Callable[[Line], SimSession] = SimSession
+    settings: SubmitSettings = SubmitSettings()  # noqa: RUF009 — frozen
+
+
+class SimWorker:
+    """One life of the worker: recovers, then trades until it is killed or fenced."""
+
+    def __init__(
+        self,
+        database: Database,
+        lines: Mapping[int, Line],
+        clock: SystemClock,
+        ids: Ids,
+        parts: Parts,
+        say: Callable[[str, str, str], None],
+    ) -> None:
+        self.database = database
+        self.healthy = False
+        self.epoch = database.books.epoch + 1
+        database.edit(lambda books: setattr(books, "epoch", self.epoch))
+        self._lines = lines
+        self._clock = clock
+        self._say = say
+        self._parts = parts
+        self._verdict = verdict(None)
+        self._consumers: dict[int, asyncio.Task[None]] = {}
+        self.sessions: dict[int, Any] = {}
+        self.store = parts.store(database, self.epoch)
+        self.submitter = parts.submitter(self.store, self.sessions, clock, parts.settings)
+        self.reconciler = Reconciler(self.store, self.sessions, self.submitter, clock)
+        self.lanes = OrderLanes(self.store, self.submitter, clock, ids, may_send=self.may_send)
+
+    def may_send(self) -> bool:
+        """As `Worker._why_not`."""
+        return self.healthy and self._verdict is not ClockVerdict.BLOCK
+
+    def hint(self, what: str) -> None:
+        """As `Worker._hint`."""
+        if what in ("orders", "cancels", "kill"):
+            self.lanes.orders_hint.set()
+        if what == "plans":
+            self.lanes.plans_hint.set()
+
+    async def run(self) -> None:
+        """As `Worker._work`."""
+        tasks = [asyncio.create_task(self._renew())]
+        await self._recover()
+        lanes = self.lanes
+        for once in (lanes.look_for_orders, lanes.look_for_cancels, lanes.ask_about_unknown, lanes.advance_plans):
+            tasks.append(asyncio.create_task(forever(once.__name__, once)))
+        jobs = ((ACCOUNTS_EVERY_S, self._open_accounts), (RECONCILE_EVERY_S, self._reconcile_all))
+        for seconds, work in (*jobs, (CLOCK_EVERY_S, self._sync_clock)):
+            tasks.append(asyncio.create_task(self._every(seconds, work)))
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+
+    async def _recover(self) -> None:
+        pause_s = 0.5
+        while problem := await self._recover_once():
+            self._say("worker", "recovery waits", problem)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 5.0)
+        for run in self.database.runs.values():
+            run.running = False
+        self.healthy = True
+        self._say("worker", "RECOVERY_COMPLETE", f"epoch {self.epoch}")
+
+    async def _recover_once(self) -> str:
+        try:
+            await self._sync_clock()
+            await self._open_active()
+        except TRANSIENT as error:
+            return f"the exchange cannot be reached: {error}"
+        for account_id in list(self.sessions):
+            result = await self.reconciler.run(account_id, trigger="recovery", sweep_history=True)
+            if result.error:
+                return f"account {account_id} could not be reconciled: {result.error}"
+        return ""
+
+    async def _open_active(self) -> list[int]:
+        """As `AccountWork.open_active`."""
+        async with self.store.transaction() as tx:
+            active = [i for i, account in sorted(tx.books.accounts.items()) if account.state == "ACTIVE"]
+        opened = [i for i in active if i not in self.sessions]
+        for account_id in opened:
+            self.sessions[account_id] = self._parts.session(self._lines[account_id])
+        for gone in sorted(self.sessions.keys() - set(active)):
+            consumer = self._consumers.pop(gone, None)
+            if consumer is not None:
+                consumer.cancel()
+            await self.sessions.pop(gone).close()
+        return opened
+
+    async def _open_accounts(self) -> None:
+        """As `Worker._accounts_on_hint`."""
+        opened = await self._open_active()
+        for account_id, session in self.sessions.items():
+            if account_id not in self._consumers or self._consumers[account_id].done():
+                consume = _Consumer(account_id, session, self.submitter, self.reconciler).run
+                self._consumers[account_id] = asyncio.create_task(forever("stream", consume))
+        for account_id in opened:
+            await self.reconciler.run(account_id, trigger="opened")
+
+    async def _reconcile_all(self) -> None:
+        for account_id in list(self.sessions):
+            result = await self.reconciler.run(account_id, trigger="schedule")
+            self._say("worker", f"reconciled account {account_id}", result.error or f"repaired {result.repaired}")
+
+    async def _sync_clock(self) -> None:
+        sample = await measure_offset(SimSession(self._lines[1]), self._clock.now_ms)  # type: ignore[arg-type]
+        self._clock.offset_ms = sample.offset_ms
+        self._verdict = verdict(sample.offset_ms)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_EVERY_S)
+            if self.database.books.epoch != self.epoch:
+                raise StaleEpoch("the lease is lost")
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+        """As `JobBoard.job` on the scheduler."""
+        while True:
+            try:
+                async with asyncio.timeout(55):
+                    await work()
+            except TRANSIENT as error:
+                self._say("worker", f"{work.__name__} failed", str(error) or type(error).__name__)
+            await asyncio.sleep(seconds)
+
+
+class _Consumer:
+    """As `AccountWork`'s consumer of one user stream."""
+
+    def __init__(self, account_id: int, session: Any, submitter: Submitter, reconciler: Reconciler) -> None:
+        self._account_id, self._session = account_id, session
+        self._submitter, self._reconciler = submitter, reconciler
+
+    async def run(self) -> None:
+        async for event in self._session.user_events():
+            match event:
+                case OrderUpdate(report=report):
+                    try:
+                        await self._submitter.apply(self._account_id, report, EventSource.EXCHANGE)
+                    except ForeignOrder:
+                        pass
+                case StreamUp():
+                    await self._reconciler.run(self._account_id, trigger="stream")
+
+
+__all__ = ["MAY_END_A_WORKER", "AskingFailed", "Parts", "SimWorker"]

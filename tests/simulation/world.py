@@ -1,0 +1,441 @@
+"""One seed: three accounts on three exchanges, people, strategies, a worker that dies, and a nemesis."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from app.domain.orders import OrderType, Side, TimeInForce
+from app.domain.symbols import SymbolRules
+from app.services.exchange.fake import FakeExchange
+from app.services.exchange.protocol import OrderRequest
+from app.services.execution.store import AccountFacts
+from app.services.runtime import SystemClock
+from tests.simulation.database import Database, Run
+from tests.simulation.invariants import OURS, Monitor
+from tests.simulation.nemesis import Nemesis
+from tests.simulation.people import People
+from tests.simulation.scheduler import Life, SimLoop
+from tests.simulation.trace import Trace
+from tests.simulation.wire import Fate, Line, StreamFate, _at_once
+from tests.simulation.worker import MAY_END_A_WORKER, Parts, SimWorker
+
+D = Decimal
+START_MS = 1_700_000_000_000
+ACCOUNTS = (1, 2, 3)
+STEPS, LEAST_INTENTS = 200, 30
+PRICES = {"BTCUSDT": D(100), "ETHUSDT": D(20)}
+OPENING = {"USDT": D(3000), "BTC": D(10), "ETH": D(40)}
+LEASE_TTL_S = 15.0
+#: After the last fault: at most so long until books and exchange agree.
+QUIET_S = (20, 70, 70, 70, 70, 70, 70)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a seed. `violations` is empty when all is well."""
+
+    seed: int
+    violations: tuple[str, ...]
+    trace: tuple[str, ...]
+    used: dict[str, int]
+    orders: int
+    slices: int
+    virtual_s: float
+
+
+class Ids:
+    """Client order ids that never repeat, drawn from nothing but their number."""
+
+    def __init__(self) -> None:
+        self._n = 0
+
+    def client_order_id(self) -> str:
+        self._n += 1
+        return f"{OURS}{self._n}"
+
+
+class TrueClock:
+    """The exchange's own clock."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self._loop = loop
+
+    def now_ms(self) -> int:
+        return START_MS + int(self._loop.time() * 1000)
+
+    exchange_now_ms = now_ms
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("the exchange does not sleep")
+
+
+class World:
+    """Everything of one seed. Nothing in here knows real time or draws from anything but the seed."""
+
+    def __init__(self, seed: int, parts: Parts, trace: Trace) -> None:
+        self.rng = random.Random(seed)
+        self.loop = SimLoop(self.rng)
+        self.trace = trace
+        self.parts = parts
+        self.symbols, self.accounts = tuple(PRICES), ACCOUNTS
+        self.clock = TrueClock(self.loop)
+        self.skew_ms = self.rng.choice((0, 0, 40, -300, 1_500))
+        self.web_clock = self._machine_clock()
+        self.ids = Ids()
+        self.nemesis = Nemesis(self.rng, self.loop.time)
+        self.database = Database()
+        self.lines = {n: self._line(n) for n in ACCOUNTS}
+        self._fill_books()
+        opening = {(n, asset): amount for n in ACCOUNTS for asset, amount in OPENING.items()}
+        self.monitor = Monitor(self.database, self.lines, opening)
+        self.database.notify = self.notify
+        self.people = People(self, self.rng)
+        self.web = Life("web")
+        self.life, self.worker = Life("worker"), None  # type: Life, SimWorker | None
+        self.stopped: list[Life] = []
+        self._foreign = 0
+        self.loop.on_death = self._crashed
+
+    # --- building --------------------------------------------------------------------------------------
+
+    def _machine_clock(self) -> SystemClock:
+        return SystemClock(
+            wall_ms=lambda: self.now_ms() + self.skew_ms, steady_ms=lambda: int(self.loop.time() * 1000)
+        )
+
+    def _line(self, account_id: int) -> Line:
+        rules = [
+            SymbolRules(
+                symbol, symbol[:3], "USDT", tick_size=D("0.01"), step_size=D("0.00001"), min_qty=D("0.00001"),
+                max_qty=D(9000), min_notional=D(5),
+            )
+            for symbol in PRICES
+        ]  # fmt: skip
+        exchange = FakeExchange(self.clock, rules, balances=OPENING)
+        for symbol, price in PRICES.items():
+            exchange.set_price(symbol, price)
+        return Line(account_id, exchange, self.loop, self._fate, self._stream_fate, self.say)
+
+    def _fill_books(self) -> None:
+        books = self.database.books
+        books.rules = dict(_at_once(self.lines[1].exchange.symbol_rules()))
+        books.prices = {symbol: (price, START_MS) for symbol, price in PRICES.items()}
+        for n in ACCOUNTS:
+            books.accounts[n] = AccountFacts(n, n, "PAPER", "ACTIVE", f"account {n}")
+            books.totals.update({(n, asset): amount for asset, amount in OPENING.items()})
+            for symbol in PRICES:
+                run_id = len(self.database.runs) + 1
+                self.database.runs[run_id] = Run(run_id, n, symbol)
+
+    def _fate(self, account_id: int, call: str) -> Fate:
+        fate = self.nemesis.fate(account_id, call)
+        if call == "place" and fate.visible_after_ms > 60_000:
+            self.monitor.may_surface.add(self.lines[account_id].sent[-1].client_order_id)
+        return fate
+
+    def _stream_fate(self, account_id: int) -> StreamFate:
+        return self.nemesis.stream_fate(account_id)
+
+    # --- for everybody ---------------------------------------------------------------------------------
+
+    def now_ms(self) -> int:
+        """True time."""
+        return self.clock.now_ms()
+
+    def price(self, symbol: str) -> Decimal:
+        """Newest price in the books."""
+        return self.database.books.prices[symbol][0]
+
+    def say(self, who: str, what: str, outcome: object = "") -> None:
+        """One line of the trace."""
+        self.trace.say(self.loop.time(), who, what, str(outcome))
+
+    def begin(self, who: str, work: Coroutine[Any, Any, Any]) -> None:
+        """Start something at the web."""
+        self.loop.start(self.web, work)
+
+    def begin_in_worker(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Start something in the worker in office."""
+        self.loop.start(self.life, work)
+
+    def notify(self, hints: list[str]) -> None:
+        """Tell the worker when to look; now and then nobody hears it."""
+        worker = self.worker
+        if worker is not None and self.life.alive and not self.life.stopped and self.rng.random() < 0.9:
+            for hint in hints:
+                worker.hint(hint)
+
+    # --- the worker's lives ----------------------------------------------------------------------------
+
+    def start_worker(self) -> None:
+        """A worker takes the lease."""
+        if self.life.alive and self.worker is not None and not self.life.stopped:
+            return
+        oversleep_s = self.rng.choice((0.0, 2.0, 4.0))
+        self.life = Life("worker", oversleep_s=oversleep_s)
+        self.worker_clock = self._machine_clock()
+        self.worker = SimWorker(self.database, self.lines, self.worker_clock, self.ids, self.parts, self.say)
+        self.say("worker", "starts", f"epoch {self.worker.epoch}")
+        self.loop.start(self.life, self.worker.run())
+
+    def _crashed(self, life: Life) -> None:
+        self.say("worker", "dies between two awaits")
+        self._bury(life, self.rng.uniform(0.5, 12))
+
+    def _bury(self, life: Life, pause_s: float) -> None:
+        self.loop.kill(life)
+        if life is self.life:
+            for line in self.lines.values():
+                line.hang_up()
+            self.loop.call_later(pause_s, self.start_worker, context=self.loop.outside)
+
+    def _stop_process(self) -> None:
+        """SIGSTOP: the lease runs out, another worker takes over, and the old one wakes in the middle of something."""
+        life = self.life
+        life.stopped = True
+        self.stopped.append(life)
+        self.say("worker", "is stopped")
+        self.loop.call_later(LEASE_TTL_S, self.start_worker, context=self.loop.outside)
+        self.loop.call_later(self.rng.uniform(1, 60), self._wake, life, context=self.loop.outside)
+
+    def _wake(self, life: Life) -> None:
+        if life.alive:
+            self.say("worker", "wakes")
+            self.loop.resume(life)
+
+    def _look_after_processes(self) -> None:
+        """What died of itself: fenced and transient ends are in order, all others are not."""
+        for life in [self.life, *self.stopped]:
+            for failure in life.failures:
+                if not _in_order(failure):
+                    self.monitor.violations.append(f"crash: {type(failure).__name__}: {failure}")
+            main_ended = bool(life.failures) and life.tasks and life.tasks[0].done()
+            life.failures.clear()
+            if main_ended and life.alive:
+                self.say("worker", "ends")
+                self._bury(life, 1.0)
+        for failure in self.web.failures:
+            self.monitor.violations.append(f"web: {type(failure).__name__}: {failure}")
+        self.web.failures.clear()
+        self.stopped = [life for life in self.stopped if life.alive]
+
+    # --- one step --------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Something is wanted, something goes wrong, time passes, and everything is checked."""
+        self._somebody_acts()
+        self._something_breaks()
+        drawn = self.rng.random()
+        low, high = (0.02, 0.5) if drawn < 0.6 else (0.5, 4) if drawn < 0.92 else (4, 25)
+        self.advance(self.rng.uniform(low, high))
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, then check."""
+        self.loop.advance(seconds)
+        self._look_after_processes()
+        worker = self.worker
+        in_contact = worker is not None and self.life.alive and not self.life.stopped and worker.healthy
+        self.monitor.stepped(self.loop.time(), in_contact=in_contact and not self.database.is_down)
+        self.monitor.unknown_for_too_long(self.loop.time(), START_MS)
+
+    def _somebody_acts(self) -> None:
+        drawn = self.rng.random()
+        if drawn < 0.22:
+            self.people.trade_by_hand()
+        elif drawn < 0.36 and self.worker is not None and self.life.alive and not self.life.stopped:
+            self.people.tick(self.worker)
+        elif drawn < 0.46:
+            self.people.cancel()
+        elif drawn < 0.80:
+            self._market_moves()
+        elif drawn < 0.83:
+            self.people.flip_switch()
+        elif drawn < 0.88:
+            self.people.start_runs()
+
+    def _market_moves(self) -> None:
+        symbol = self.rng.choice(self.symbols)
+        price = (self.price(symbol) * D(self.rng.randrange(985, 1016)) / 1000).quantize(D("0.01"))
+        available = self.rng.choice((None, None, D("0.05"), D("0.7")))
+        self.say("market", f"{symbol} {price}", "" if available is None else f"{available} to be had")
+        for line in self.lines.values():
+            line.exchange.set_price(symbol, price, available=available)
+        if self.rng.random() < 0.9:
+            self.database.edit(lambda books: books.prices.__setitem__(symbol, (price, self.now_ms())))
+
+    # --- what breaks -----------------------------------------------------------------------------------
+
+    def _something_breaks(self) -> None:
+        wants, rng = self.nemesis.wants, self.rng
+        for name in ("no connection", "maintenance", "too many requests"):
+            if wants(name):
+                self.say("nemesis", name, f"for {self.nemesis.open(name):.1f} s")
+        self._account_trouble(rng.choice(self.accounts))
+        if wants("database away"):
+            self.database.is_down = True
+            lasts_s = self.nemesis.open("database away")
+            self.say("nemesis", "database away", f"for {lasts_s:.1f} s")
+            self.loop.call_later(lasts_s, self._database_returns, context=self.loop.outside)
+        if wants("halt"):
+            symbol = rng.choice(self.symbols)
+            self._set_status(symbol, rng.choice(("HALT", "BREAK")))
+            self.loop.call_later(
+                self.nemesis.open("halt"), self._set_status, symbol, "TRADING", context=self.loop.outside
+            )
+        if wants("clock set"):
+            self._set_clock(rng.choice((700, 3_000, -4_000, 20_000, -20_000, 3_600_000, -3_600_000)))
+            self.loop.call_later(self.nemesis.open("clock set"), self._set_clock, 0, context=self.loop.outside)
+        if self.worker is None or not self.life.alive or self.life.stopped:
+            return
+        if wants("commit unanswered"):
+            self.nemesis.count("commit unanswered")
+            self.database.lost_answers = 1
+        if wants("crash"):
+            self.nemesis.count("crash")
+            self.life.slices_left = rng.randrange(1, 40)
+        elif wants("stopped process"):
+            self.nemesis.count("stopped process")
+            self._stop_process()
+
+    def _account_trouble(self, account_id: int) -> None:
+        wants, rng, line = self.nemesis.wants, self.rng, self.lines[account_id]
+        if wants("key refused"):
+            lasts_s = self.nemesis.open("key refused", account_id)
+            self.say("nemesis", f"key of account {account_id} refused", f"for {lasts_s:.1f} s")
+            self.loop.call_later(lasts_s + 20, self._thaw, account_id, context=self.loop.outside)
+        if wants("stream down"):
+            line.set_stream(down=True)
+            self.say("nemesis", f"stream of account {account_id} down")
+            lasts_s = self.nemesis.open("stream down", account_id)
+            self.loop.call_later(lasts_s, self._stream_returns, line, context=self.loop.outside)
+        if wants("stream silent"):
+            self.nemesis.open("stream silent", account_id)
+        if wants("ended by the exchange"):
+            mine = [o for o in line.exchange.book() if not o.is_final]
+            if mine:
+                order, status = rng.choice(mine), rng.choice(("EXPIRED", "CANCELED", "EXPIRED_IN_MATCH"))
+                self.nemesis.count("ended by the exchange")
+                self.say("exchange", f"ends {order.client_order_id}", status)
+                line.exchange.cancel_by_exchange(order.client_order_id, status=status)
+        if wants("late fill"):
+            ended = [o for o in line.exchange.book() if o.status in ("CANCELED", "EXPIRED") and o.remaining > 0]
+            if ended:
+                order = rng.choice(ended)
+                quantity = (order.remaining / 3).quantize(D("0.00001"))
+                if quantity > 0 and line.exchange.late_fill(
+                    order.client_order_id, quantity, self.price(order.request.symbol)
+                ):
+                    self.nemesis.count("late fill")
+                    self.say("exchange", f"late fill of {order.client_order_id}", quantity)
+        if wants("foreign activity"):
+            self._foreign_activity(account_id)
+
+    def _foreign_activity(self, account_id: int) -> None:
+        """Somebody deposits, or leaves an order of another program far from the market."""
+        self.nemesis.count("foreign activity")
+        exchange, key = self.lines[account_id].exchange, (account_id, "USDT")
+        if self.rng.random() < 0.5:
+            amount = D(self.rng.randrange(1, 50))
+            exchange.deposit("USDT", amount)
+            self.monitor.external[key] = self.monitor.external.get(key, D(0)) + amount
+            self.say("foreign", f"deposits on account {account_id}", amount)
+            return
+        self._foreign += 1
+        request = OrderRequest(
+            f"other-{self._foreign}", "BTCUSDT", Side.BUY, OrderType.LIMIT, TimeInForce.GTC, D(1), price=D("5.00")
+        )
+        now_ms = self.now_ms()
+        _at_once(exchange.place(request, signed_timestamp_ms=now_ms, recv_window_ms=5_000))
+        self.say("foreign", f"an order on account {account_id}", request.client_order_id)
+
+    def _database_returns(self) -> None:
+        if not self.nemesis.is_open("database away"):
+            self.database.is_down = False
+
+    def _stream_returns(self, line: Line) -> None:
+        if not self.nemesis.is_open("stream down", line.account_id):
+            line.set_stream(down=False)
+
+    def _set_clock(self, skew_ms: int) -> None:
+        self.skew_ms = skew_ms
+        self.say("nemesis", "somebody sets the machine's clock", f"{skew_ms} ms off")
+
+    def _set_status(self, symbol: str, status: str) -> None:
+        self.say("exchange", symbol, status)
+        for line in self.lines.values():
+            line.exchange.set_status(symbol, status)
+
+    def _thaw(self, account_id: int) -> None:
+        """A person has put the key in order."""
+        account = self.database.books.accounts[account_id]
+        if account.state == "FROZEN":
+            self.say("user", f"puts account {account_id} in order")
+            self.database.edit(lambda books: books.accounts.__setitem__(account_id, replace(account, state="ACTIVE")))
+
+    # --- the whole -------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """All steps, then quiet until books and exchange agree."""
+        self.start_worker()
+        self.advance(3)
+        steps = 0
+        while not self.monitor.violations and (steps < STEPS or self.people.intents < LEAST_INTENTS):
+            self.step()
+            steps += 1
+        if not self.monitor.violations:
+            self._quiet_down()
+
+    def _quiet_down(self) -> None:
+        self.say("nemesis", "calm")
+        self.nemesis.calm = True
+        self.nemesis.open_until_s.clear()
+        self.database.is_down, self.database.lost_answers = False, 0
+        for symbol in self.symbols:
+            self._set_status(symbol, "TRADING")
+            for line in self.lines.values():
+                line.exchange.set_price(symbol, self.price(symbol))
+        for line in self.lines.values():
+            line.set_stream(down=False)
+        self.life.slices_left, self.skew_ms = None, 0
+        differences = ["not looked at"]
+        for seconds in QUIET_S:
+            for account_id in self.accounts:
+                self._thaw(account_id)
+            self.advance(seconds)
+            hidden = any(o.visible_at_ms > self.now_ms() for x in self.lines.values() for o in x.exchange.book())
+            differences = ["an order is still hidden"] if hidden else self.monitor.differences()
+            if not differences or self.monitor.violations:
+                return
+        self.monitor.violations += [f"I12: {words}" for words in differences]
+
+
+def simulate(seed: int, parts: Parts | None = None, *, keep_trace: bool = False) -> Outcome:
+    """Run one seed. The same seed gives the same world, step by step."""
+    # What a killed process had not begun yet is nothing to warn about.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    trace = Trace(keep_trace)
+    world = World(seed, parts or Parts(), trace)
+    with world.loop:
+        world.run()
+    for life in (world.life, world.web, *world.stopped):
+        world.loop.kill(life)
+    return Outcome(
+        seed,
+        tuple(world.monitor.violations),
+        tuple(trace.lines),
+        world.nemesis.used,
+        len(world.database.books.orders),
+        world.loop.slices,
+        world.loop.time(),
+    )
+
+
+def _in_order(failure: BaseException) -> bool:
+    if isinstance(failure, BaseExceptionGroup):
+        return all(_in_order(inner) for inner in failure.exceptions)
+    return isinstance(failure, MAY_END_A_WORKER)
