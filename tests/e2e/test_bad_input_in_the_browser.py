@@ -62,6 +62,7 @@ def test_a_quantity_below_the_lot_size(signed_in: Watched) -> None:
     page = signed_in.page
     signed_in.visit("orders")
     page.get_by_test_id("place-order").click()
+    page.locator("#symbol").select_option("BTCUSDT")
     page.get_by_test_id("kind-limit").click()
     page.get_by_test_id("quantity").fill("0.000001")
     page.get_by_test_id("price").fill("90000")
