@@ -190,7 +190,7 @@ def make_pair() -> tuple[str, str]:
 async def running(data_file: Path, clock: Clock | None = None, **settings: Any) -> AsyncIterator[Paper]:
     """An exchange inside this loop."""
     ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    wanted = PaperSettings(data_file=data_file, port=0, control_token=TOKEN, **{**SMALL, **settings})
+    wanted = PaperSettings(data_file=data_file, **{"port": 0, "control_token": TOKEN, **SMALL, **settings})
     task = asyncio.create_task(serve(wanted, clock=clock, on_ready=ready.set_result))
     await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
     if task.done():

@@ -14,8 +14,10 @@ from app.domain.intrabar import Preset
 from app.domain.money import parse_amount
 from app.paper_exchange.errors import StartError
 from app.paper_exchange.main import run
+from app.paper_exchange.mirror import BINANCE, Upstream
 from app.paper_exchange.settings import DEFAULT_HISTORY_DAYS, DEFAULT_PORT, DEFAULT_SYMBOLS, NO_LIMITS, PaperSettings
 
+SOURCES = ("synthetic", "mirror", "replay")
 TOKEN_VARIABLE = "PAPER_CONTROL_TOKEN"  # noqa: S105 - the name of a variable
 
 
@@ -55,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--history-days", type=_days, default=DEFAULT_HISTORY_DAYS, help="of synthetic markets before they start"
     )
+    parser.add_argument("--source", choices=SOURCES, default=SOURCES[0], help="of the markets of the first start")
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="candles (CSV, also .gz or .zip) to replay")
+    parser.add_argument("--upstream", default=BINANCE.rest, metavar="URL", help="REST address that mirrors follow")
+    parser.add_argument("--upstream-stream", default=BINANCE.stream, metavar="URL", help="and its stream address")
     parser.add_argument("--seed", type=int, default=1, help="of the synthetic markets made at the first start")
     parser.add_argument("--preset", type=Preset, choices=list(Preset), default=Preset.REALISTIC, metavar="NAME",
                         help="optimistic, realistic or harsh")  # fmt: skip
@@ -69,8 +75,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Parse, run, and turn a failure to start into one sentence and status 1."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
+    if (options.source == "replay") != (options.replay is not None):
+        parser.error("--source replay and --replay FILE go together")
     settings = PaperSettings(
+        source=options.source,
+        replay_file=options.replay,
+        upstream=Upstream(options.upstream.rstrip("/"), options.upstream_stream.rstrip("/")),
         data_file=options.data,
         host=options.host,
         port=options.port,

@@ -28,6 +28,7 @@ class Liquidity:
     preset: PresetRules
     price: Decimal | None = None
     typical_volume: Decimal = ZERO  # of one candle, base
+    half_spread: Decimal | None = None  # instead of the preset's, where a mirrored exchange tells it
     taken: dict[Decimal, Decimal] = field(default_factory=dict)
 
     def move(self, price: Decimal, typical_volume: Decimal) -> None:
@@ -44,6 +45,8 @@ class Liquidity:
         """Best price of one side. Requires a price."""
         assert self.price is not None
         half = self.price * self.preset.half_spread_bps * _BPS
+        if half and self.half_spread is not None:
+            half = self.half_spread
         tick = self.rules.tick_size
         if not half:
             return self.price

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from app.domain.errors import InvalidInput, NotAllowed, NotFound
 from app.domain.money import is_multiple, parse_amount, plain
-from app.paper_exchange import replay, views
+from app.paper_exchange import views
 from app.paper_exchange.errors import ApiError
 from app.paper_exchange.exchange import Exchange
 from app.paper_exchange.faulty import Faulty
@@ -26,7 +26,6 @@ from app.paper_exchange.markets import LiveMarket
 from app.paper_exchange.model import ASSET_QUANTUM
 from app.paper_exchange.rest import error_body
 from app.paper_exchange.signing import HMAC
-from app.paper_exchange.units import Units
 
 Handler = Callable[[web.Request], Awaitable[Any]]
 MAX_SEED = 2**63 - 1
@@ -127,7 +126,9 @@ class Control:
             return (await self._exchange.set_synthetic(symbol, seed, first)).status()
         if kind == "replay":
             return (await self._set_replay(symbol, body)).status()
-        raise InvalidInput('source must be "synthetic" or "replay"', field="source")
+        if kind == "mirror":
+            return (await self._exchange.set_mirror(symbol)).status()
+        raise InvalidInput('source must be "synthetic", "replay" or "mirror"', field="source")
 
     async def _set_replay(self, symbol: str, body: dict[str, Any]) -> LiveMarket:
         label, start, loop = body.get("label", ""), body.get("start"), body.get("loop", False)
@@ -135,13 +136,7 @@ class Control:
             raise InvalidInput("label must be text and loop true or false")
         if start is not None and (isinstance(start, bool) or not isinstance(start, int)):
             raise InvalidInput("start must be a candle's number, counted from 0", field="start")
-        candles = body.get("candles", [])
-        rules = self._exchange.rules_of(symbol, replay.typical_price(candles))
-        units = Units.of(rules)
-        # Checking 300,000 candles takes a while; the market goes on meanwhile.
-        tape = await asyncio.to_thread(replay.read_tape, candles, units)
-        source = replay.Replay(tape, units, label=label or f"replay of {len(tape)} candles", start=start, loop=loop)
-        return await self._exchange.set_source(rules, source)
+        return await self._exchange.set_replay(symbol, body.get("candles", []), label=label, start=start, loop=loop)
 
     async def _books(self, request: web.Request) -> Any:
         account_id = self._account_id(request)

@@ -29,12 +29,15 @@ from app.paper_exchange.hub import StreamHub, UserHub
 from app.paper_exchange.limits import Limits
 from app.paper_exchange.markets import LiveMarket, Source, Step, bucket_ms
 from app.paper_exchange.matching import Engine, Fees
+from app.paper_exchange.mirror import Mirror, Mirrors
 from app.paper_exchange.model import Amendment, NewList, NewOrder, Order, OrderList, Trade
 from app.paper_exchange.orderbook import Market
+from app.paper_exchange.replay import Replay, read_tape, typical_price
 from app.paper_exchange.rules import KNOWN, rules_for
 from app.paper_exchange.settings import PaperSettings
 from app.paper_exchange.store import Statement, Store
 from app.paper_exchange.synthetic import DEFAULT_PRICES, Synthetic
+from app.paper_exchange.tape_file import read_file
 from app.paper_exchange.units import Units
 
 log = structlog.get_logger(__name__)
@@ -64,6 +67,7 @@ class Exchange:
         self.faults = FaultPlan() if settings.faults else None
         self.history = Books(store.reader)
         self.limits = Limits(settings)
+        self.mirrors = Mirrors(settings.upstream, clock)
         self.started_ms = clock.now_ms()
         self._live_from_ms = bucket_ms(self.started_ms)
         self._second_ms: int | None = None  # the running second, once the markets move
@@ -86,7 +90,8 @@ class Exchange:
             stored = reader.execute("SELECT * FROM candles WHERE symbol = ? ORDER BY seconds, open_ms", (rules.symbol,))
             source, history = rows.read_source(row, rules), rows.read_history(row, stored)
             history.archive = source.archive()
-            self._go_live(rules, row["market_id"], source, history, halted=bool(row["halted"]))
+            halted = bool(row["halted"]) or isinstance(source, Mirror)  # until its upstream is heard again
+            self._go_live(rules, row["market_id"], source, history, halted=halted)
         for row in reader.execute(_OPEN_ORDERS):
             self.engine.restore(rows.read_order(row))
         self._load_lists()
@@ -94,7 +99,7 @@ class Exchange:
         self.engine.sequence = max(self.engine.sequence, newest or 0)
         for symbol in self.settings.symbols:
             if symbol not in self.live:
-                await self.set_synthetic(symbol, self.settings.seed)
+                await self._make_default(symbol)
         # Should the clock have gone back, the market waits until time has caught up with its last candle.
         newest_ms = [m.candles.closed["1s"].open_ms[-1] for m in self.live.values() if len(m.candles.closed["1s"])]
         self._live_from_ms = max([self._live_from_ms, *(open_ms + SECOND_MS for open_ms in newest_ms)])
@@ -125,10 +130,13 @@ class Exchange:
             counters = {} if row is None else {k: row[k] for k in ("next_order_id", "next_trade_id")}
             self.engine.add_market(rules, **counters)
         market = LiveMarket(rules, market_id, source, Candles(history), self.settings.preset, halted)
+        if isinstance(source, Mirror):
+            self.mirrors.follow(source)
         self.live[symbol] = market
         market.candles.close_passed(self.clock.now_ms())
         engine_market = self.engine.markets[symbol]
         engine_market.is_open = not halted
+        engine_market.liquidity.half_spread = None
         engine_market.average_price = market.average_price(self.clock.now_ms()) or Decimal(0)
         last = market.candles.last_price
         if last is not None:
@@ -145,6 +153,32 @@ class Exchange:
         await asyncio.to_thread(source.prepare)
         return await self.set_source(rules, source)
 
+    async def set_mirror(self, symbol: str) -> LiveMarket:
+        """Let `symbol` follow the upstream of the settings. Raises InvalidInput when that cannot be reached."""
+        known = self.live[symbol].rules if symbol in self.live else None
+        return await self.set_source(*await self.mirrors.open(symbol, known))
+
+    async def set_replay(
+        self, symbol: str, candles: Sequence[Any], *, label: str = "", start: int | None = None, loop: bool = False
+    ) -> LiveMarket:
+        """Let `symbol` replay candles. Raises InvalidInput that names what is wrong with them."""
+        rules = self.rules_of(symbol, typical_price(candles))
+        units = Units.of(rules)
+        # Checking 300,000 candles takes a while; the market goes on meanwhile.
+        tape = await asyncio.to_thread(read_tape, candles, units)
+        source = Replay(tape, units, label=label or f"replay of {len(tape)} candles", start=start, loop=loop)
+        return await self.set_source(rules, source)
+
+    async def _make_default(self, symbol: str) -> LiveMarket:
+        """The market that the settings ask for at the first start."""
+        wanted = self.settings
+        if wanted.source == "mirror":
+            return await self.set_mirror(symbol)
+        if wanted.source == "replay" and wanted.replay_file is not None:
+            candles = await asyncio.to_thread(read_file, wanted.replay_file)
+            return await self.set_replay(symbol, candles, label=wanted.replay_file.name, loop=True)
+        return await self.set_synthetic(symbol, wanted.seed)
+
     def rules_of(self, symbol: str, price: Decimal) -> SymbolRules:
         """The rules a symbol has, or would have at that price. Raises InvalidInput for a name that is no symbol."""
         if symbol in self.live:
@@ -156,6 +190,7 @@ class Exchange:
         now_ms = self.clock.now_ms()
         live_ms = self._live_from_ms if self._second_ms is None else self._second_ms
         history = source.history(live_ms)
+        self.mirrors.leave(rules.symbol)
         if rules.symbol in self.engine.markets:
             self.engine.expire_all(rules.symbol, now_ms)
         market_id = max((m.market_id for m in self.live.values()), default=0) + 1
@@ -196,11 +231,17 @@ class Exchange:
             self._apply(market, market.due(now_ms), now_ms)
 
     def _begin(self, market: LiveMarket, second_ms: int) -> None:
-        if market.is_still:
+        was_halted = market.halted
+        if market.suspended or (was_halted and not market.can_go_on):
             return
-        if not market.begin_second(second_ms):
-            self.engine.markets[market.rules.symbol].is_open = False
-            log.info("replay ended, symbol halted", symbol=market.rules.symbol, market_id=market.market_id)
+        market.begin_second(second_ms)
+        engine_market = self.engine.markets[market.rules.symbol]
+        if isinstance(market.source, Mirror):
+            engine_market.liquidity.half_spread = market.source.half_spread
+        if market.halted != was_halted:
+            engine_market.is_open = not market.is_still
+            what = "symbol halted at its source's end" if market.halted else "symbol goes on"
+            log.info(what, symbol=market.rules.symbol, market_id=market.market_id, **market.source.describe())
 
     def _end_second(self, now_ms: int) -> None:
         """Close the running second of every market and put it into the file; then tell."""

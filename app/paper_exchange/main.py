@@ -22,9 +22,9 @@ async def serve(
     Raises StartError with a clear sentence when the file cannot be opened or the port not be bound.
     """
     store = Store.open(settings.data_file)
+    clock = clock or WallClock()
+    exchange = Exchange(settings, SkewedClock(clock) if settings.faults else clock, store)
     try:
-        clock = clock or WallClock()
-        exchange = Exchange(settings, SkewedClock(clock) if settings.faults else clock, store)
         await exchange.load()
         server = Server(exchange)
         try:
@@ -35,6 +35,7 @@ async def serve(
         finally:
             await server.stop()
     finally:
+        await exchange.mirrors.close()
         await store.close()
 
 

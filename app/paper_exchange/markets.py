@@ -9,11 +9,12 @@ from typing import Any
 from app.domain.intrabar import RULES, Preset, path
 from app.domain.symbols import SymbolRules
 from app.paper_exchange.candles import SECOND_MS, Candle, Candles
+from app.paper_exchange.mirror import Mirror
 from app.paper_exchange.replay import Replay
 from app.paper_exchange.synthetic import Synthetic
 from app.paper_exchange.units import Units
 
-Source = Synthetic | Replay
+Source = Synthetic | Replay | Mirror
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +56,24 @@ class LiveMarket:
         return self.halted or self.suspended
 
     @property
+    def can_go_on(self) -> bool:
+        """Whether a halted market has a second to play again."""
+        return isinstance(self.source, Mirror) and self.source.has_more
+
+    @property
     def wire_rules(self) -> SymbolRules:
         """The rules as exchangeInfo shows them: a halted symbol is in BREAK."""
         return replace(self.rules, status="BREAK") if self.is_still else self.rules
 
     def begin_second(self, open_ms: int) -> bool:
-        """Draw the candle of the second that opens now. False (and halted) at the end of the source."""
+        """Draw the candle of the second that opens now. False where there is none: at the end of the source, or in
+        a second in which a mirrored exchange was silent; the market is halted at the end, or after a long silence.
+        """
         candle = self.source.next()
         if candle is None:
-            self.halted = True
+            self.halted = not isinstance(self.source, Mirror) or self.source.is_silent
             return False
+        self.halted = False
         o, h, low, c, volume = candle
         offsets = RULES[self.preset].point_offsets_permille
         prices = path(self.preset, o, h, low, c)
@@ -119,6 +128,7 @@ class LiveMarket:
             "gaps_closed": facts.get("gaps", 0),
             "candles_missing": facts.get("missing", 0),
             "halted": self.is_still,
+            "trouble": self.source.words if isinstance(self.source, Mirror) else "",
             "price": None if last is None else format(self.units.price(last), "f"),
             "history_seconds": len(self.candles.closed["1s"]),
             "history_from_ms": archive.start_ms if archive else minutes.open_ms[0] if len(minutes) else None,

@@ -15,7 +15,8 @@ from app.domain.orders import OrderType, Side, TimeInForce
 from app.domain.symbols import SymbolRules
 from app.paper_exchange.candles import Candle, Columns, History
 from app.paper_exchange.ledger import Ledger
-from app.paper_exchange.markets import LiveMarket
+from app.paper_exchange.markets import LiveMarket, Source
+from app.paper_exchange.mirror import Mirror, Upstream
 from app.paper_exchange.model import Amendment, Balance, Changes, Order, OrderList, PreventedMatch, Trade
 from app.paper_exchange.orderbook import Market
 from app.paper_exchange.replay import Replay, Tape, unpack
@@ -177,13 +178,15 @@ def read_rules(text: str) -> SymbolRules:
     return SymbolRules(**values)
 
 
-def read_source(row: sqlite3.Row, rules: SymbolRules) -> Synthetic | Replay:
+def read_source(row: sqlite3.Row, rules: SymbolRules) -> Source:
     """The source of a market row, where it stood at the last commit."""
     facts, state, units = json.loads(row["source"]), json.loads(row["state"]), Units.of(rules)
     if facts["source"] == "synthetic":
         days, live_ms = facts.get("days", 1), facts.get("live_ms")
         return Synthetic(rules.symbol, facts["seed"], units, facts["first_price"], _state(state, units),
                          days=days, live_ms=live_ms)  # fmt: skip
+    if facts["source"] == "mirror":
+        return Mirror(rules.symbol, units, Upstream(facts["rest"], facts["stream"]))
     tape = Tape(unpack(row["tape"]), facts["gaps"], facts["missing"], facts["base_ms"])
     return Replay(
         tape, units, label=facts["label"], start=facts["start"], loop=facts["loop"], position=state["position"]

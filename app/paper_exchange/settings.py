@@ -9,6 +9,7 @@ from typing import Any
 
 from app.domain.intrabar import RULES, Preset, PresetRules
 from app.paper_exchange.errors import StartError
+from app.paper_exchange.mirror import BINANCE, Upstream
 
 DEFAULT_PORT = 8701
 DEFAULT_SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "BNBUSDT")
@@ -33,9 +34,12 @@ class PaperSettings:
     port: int = DEFAULT_PORT  # 0: the system picks one
     control_token: str | None = None
     control_token_file: Path | None = None
-    #: Synthetic markets made at the first start, each with that many days of history.
+    #: Markets made at the first start; synthetic ones with that many days of history.
     symbols: tuple[str, ...] = DEFAULT_SYMBOLS
     history_days: int = DEFAULT_HISTORY_DAYS
+    source: str = "synthetic"  # of the first start: "synthetic", "mirror", or "replay" of `replay_file`
+    replay_file: Path | None = None
+    upstream: Upstream = BINANCE  # what mirrored markets follow
     seed: int = 1
     preset: Preset = Preset.REALISTIC
     half_spread_bps: Decimal | None = None  # instead of the preset's own
