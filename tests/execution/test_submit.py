@@ -18,7 +18,8 @@ from app.services.exchange.fake_faults import (
     unknown_5xx,
     visible_after,
 )
-from app.services.execution.intents import OrderDraft, commit_intent, request_cancel
+from app.services.exchange.protocol import OrderUpdate
+from app.services.execution.intents import OrderDraft, Owner, commit_intent, request_cancel
 from app.services.execution.reconcile import PassResult, Reconciler
 from app.services.execution.store_memory import MemoryStore
 from app.services.execution.submit import BooksContradict, SubmitSettings, Submitter
@@ -273,6 +274,34 @@ async def test_a_partial_fill_then_cancel_keeps_what_was_bought_less_the_fee(des
     assert (order.status, order.filled) == (S.CANCELED, D("0.4"))
     async with desk.world.store.transaction() as tx:
         assert await tx.run_position(1, 0, "BTCUSDT") == D("0.3996")
+    await assert_books_agree(desk)
+
+
+@pytest.mark.parametrize("by_stream", [True, False])
+async def test_a_late_fill_of_a_plans_order_calls_a_person(desk: Desk, by_stream: bool) -> None:
+    """F29: the plan may be closed by then, and no stop covers what the fill bought."""
+    draft = OrderDraft(1, "BTCUSDT", Side.BUY, OrderType.LIMIT, quantity=D(1), price=D(99))
+    owner = Owner(EventSource.STRATEGY, run_id=1, plan_id=1)
+    async with desk.world.store.transaction() as tx:
+        await commit_intent(tx, draft, intent_key="a", owner=owner, clock=desk.world.clock, ids=desk.world.ids)
+    order = await desk.submit()
+    desk.exchange.cancel_by_exchange(order.client_order_id)
+    await desk.reconcile("recovery")
+    assert (await desk.order()).status is S.EXPIRED
+    heard: list[object] = []
+    desk.exchange.observe(heard.append)
+    desk.exchange.late_fill(order.client_order_id, D("0.5"), D(99))
+    if by_stream:
+        assert isinstance(heard[0], OrderUpdate)
+        await desk.submitter.apply(1, heard[0].report, EventSource.EXCHANGE)
+    await assert_books_agree_after_a_pass(desk)
+
+    assert ((await desk.order()).status, (await desk.order()).filled) == (S.EXPIRED, D("0.5"))
+    assert desk.incidents() == ["LATE_FILL"]
+
+
+async def assert_books_agree_after_a_pass(desk: Desk) -> None:
+    await desk.reconcile()
     await assert_books_agree(desk)
 
 

@@ -254,6 +254,7 @@ def apply_report(
     steps: list[Step] = []
     incident = _arrive(order, report, source, at_ms, steps)
     _book_fills(steps[-1].order if steps else order, known_trade_ids, report.fills, source, at_ms, steps)
+    incident = incident or _late_fill(order, steps)
     current = steps[-1].order if steps else order
     if current.filled < report.executed:
         return Applied(current, tuple(steps), needs_trades=True, incident=incident)
@@ -271,7 +272,15 @@ def apply_trades(
     """Book fills that were fetched on their own (late fills, backfill)."""
     steps: list[Step] = []
     _book_fills(order, known_trade_ids, fills, source, at_ms, steps)
-    return Applied(steps[-1].order if steps else order, tuple(steps))
+    return Applied(steps[-1].order if steps else order, tuple(steps), incident=_late_fill(order, steps))
+
+
+def _late_fill(order: Order, steps: Iterable[Step]) -> tuple[str, str] | None:
+    """A plan that counted on the end of its order may be closed, or its stop too small: a person has to know."""
+    if order.plan_id is None or all(step.event.kind is not EventKind.LATE_FILL for step in steps):
+        return None
+    words = f"order {order.client_order_id} filled further after it had ended; no stop may cover what it traded"
+    return "LATE_FILL", words
 
 
 def _arrive(

@@ -154,6 +154,9 @@ class Reconciler:
                         at_ms=self._clock.exchange_now_ms(),
                     )
                     await tx.write(applied.steps)
+                    if applied.incident is not None:
+                        kind, words = applied.incident
+                        await tx.add_incident(kind, words, account_id=order.account_id, order_id=order.id)
                 if applied.steps:
                     self._count(result, order, applied.order)
 
