@@ -30,11 +30,11 @@ def random_text(length: int = KEY_LENGTH) -> str:
 
 
 def make_account(account_id: int, label: str, public_key_pem: str | None, now_ms: int) -> Account:
-    """A new account with an Ed25519 public key, or, without one, with an HMAC secret of our making.
+    """A new account with an Ed25519 or RSA public key, or, without one, with an HMAC secret of our making.
 
-    Raises InvalidInput when the key is not an Ed25519 public key.
+    Raises InvalidInput when the key is neither.
     """
     if public_key_pem is None:
         return Account(account_id, label, random_text(), signing.HMAC, random_text(), now_ms)
-    signing.load_public_key(public_key_pem)
-    return Account(account_id, label, random_text(), signing.ED25519, public_key_pem, now_ms)
+    kind = signing.kind_of(signing.load_public_key(public_key_pem))
+    return Account(account_id, label, random_text(), kind, public_key_pem, now_ms)

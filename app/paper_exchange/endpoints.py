@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from app.paper_exchange import errors, feeds, views
+from app.paper_exchange import errors, views
 from app.paper_exchange.accounts import Account
-from app.paper_exchange.candles import INTERVALS_MS
 from app.paper_exchange.errors import ApiError
 from app.paper_exchange.exchange import Exchange
 from app.paper_exchange.faults import Fault, Point
 from app.paper_exchange.history import Books
 from app.paper_exchange.late import LateBooks
 from app.paper_exchange.markets import LiveMarket
-from app.paper_exchange.orders import ResponseType, read_new_order
+from app.paper_exchange.model import NO_LIST, Order
+from app.paper_exchange.orders import read_new_order
 from app.paper_exchange.params import Params
 
 DAY_MS = 86_400_000
@@ -86,21 +86,23 @@ class Call:
 
     def market(self) -> LiveMarket:
         """The market of the mandatory `symbol`."""
-        return _known(self.exchange, self.params.symbol())
+        return known(self.exchange, self.params.symbol())
 
 
 Weight = Callable[[Params], int]
+Handler = Callable[[Call], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A handler, what it asks of the caller, and its request weight."""
 
-    handle: Callable[[Call], Awaitable[Any]]
+    handle: Handler
     security: Security
     weight: Weight
     free_on_success: bool = False  # order placement and cancels weigh nothing unless they fail
     orders: int = 0  # new orders it places, for the limit of unfilled ones
+    counts_orders: bool = True  # here; an endpoint that does not counts them itself
 
 
 async def run(endpoint: Endpoint, call: Call, address: str, weight: int) -> Any:
@@ -108,12 +110,13 @@ async def run(endpoint: Endpoint, call: Call, address: str, weight: int) -> Any:
     one that comes too late for the engine has counted all the same, as on Binance. Raises ApiError.
     """
     limits, now_ms = call.exchange.limits, call.exchange.clock.now_ms()
-    if endpoint.orders:
+    counts = endpoint.orders and endpoint.counts_orders
+    if counts:
         limits.take_orders(call.account_id, endpoint.orders, now_ms)
     try:
         answer = await endpoint.handle(call)
     except ApiError as error:
-        if endpoint.orders and error.code != errors.OUTSIDE_WINDOW:
+        if counts and error.code != errors.OUTSIDE_WINDOW:
             limits.give_orders_back(call.account_id, endpoint.orders, now_ms)
         raise
     if endpoint.free_on_success:
@@ -121,110 +124,12 @@ async def run(endpoint: Endpoint, call: Call, address: str, weight: int) -> Any:
     return answer
 
 
-def _known(exchange: Exchange, symbol: str) -> LiveMarket:
+def known(exchange: Exchange, symbol: str) -> LiveMarket:
+    """A market by its symbol. Raises -1121."""
     market = exchange.live.get(symbol)
     if market is None:
         raise errors.bad_symbol()
     return market
-
-
-def _selected(call: Call) -> tuple[list[LiveMarket], bool]:
-    """(markets asked for, whether the answer is a list)."""
-    raw = call.params.symbols()
-    is_list = raw is None or call.params.has("symbols")
-    names = list(call.exchange.live) if raw is None else raw
-    return [_known(call.exchange, name) for name in names], is_list
-
-
-# -- general and market data -----------------------------------------------------------------------------
-
-
-async def ping(call: Call) -> Any:
-    """{}"""
-    call.params.finish()
-    return {}
-
-
-async def server_time(call: Call) -> Any:
-    """True time."""
-    call.params.finish()
-    return {"serverTime": call.exchange.clock.exchange_now_ms()}
-
-
-async def exchange_info(call: Call) -> Any:
-    """Rules of the symbols; a halted one has status BREAK."""
-    status = call.params.text("symbolStatus")
-    permissions = call.params.text("permissions")
-    call.params.boolean("showPermissionSets", default=True)
-    markets, _ = _selected(call)
-    call.params.finish()
-    if (status or permissions) and (call.params.has("symbol") or call.params.has("symbols")):
-        raise ApiError(-1128, "Combination of optional parameters invalid.")
-    if status not in (None, "TRADING", "HALT", "BREAK"):
-        raise ApiError(-1122, "Invalid symbolStatus.")
-    infos = [views.symbol_info(m.wire_rules) for m in markets]
-    return {
-        "timezone": "UTC",
-        "serverTime": call.exchange.clock.exchange_now_ms(),
-        "rateLimits": call.exchange.limits.described(),
-        "exchangeFilters": [],
-        "symbols": [i for i in infos if status is None or i["status"] == status],
-    }
-
-
-async def klines(call: Call) -> Any:
-    """At most 1000 rows, the forming candle last."""
-    market = call.market()
-    interval = call.params.required("interval")
-    start, end = call.params.time_ms("startTime"), call.params.time_ms("endTime")
-    limit = call.params.limit(500, 1000)
-    zone = call.params.text("timeZone")
-    call.params.finish()
-    if interval not in INTERVALS_MS:
-        raise ApiError(-1120, "Invalid interval.")
-    if zone not in (None, "0", "00:00", "+00:00", "0:00"):
-        raise ApiError(-1130, "Data sent for parameter 'timeZone' is not valid.")
-    return [feeds.kline_row(market, interval, c) for c in market.candles.read(interval, start, end, limit)]
-
-
-async def ticker_price(call: Call) -> Any:
-    """Last price of one or more symbols."""
-    markets, is_list = _selected(call)
-    call.params.finish()
-    rows = []
-    for market in markets:
-        last = market.candles.last_price
-        if last is not None:
-            rows.append({"symbol": market.rules.symbol, "price": market.units.price_text(last)})
-    return rows if is_list else rows[0]
-
-
-async def book_ticker(call: Call) -> Any:
-    """Best bid and ask of one or more symbols."""
-    markets, is_list = _selected(call)
-    call.params.finish()
-    rows = []
-    for market in markets:
-        best = feeds.book_ticker(call.exchange, market.rules.symbol)
-        if best is not None:
-            rows.append(
-                {
-                    "symbol": best["s"],
-                    "bidPrice": best["b"],
-                    "bidQty": best["B"],
-                    "askPrice": best["a"],
-                    "askQty": best["A"],
-                }
-            )
-    return rows if is_list else rows[0]
-
-
-async def depth(call: Call) -> Any:
-    """The synthetic book with the resting orders in it."""
-    market = call.market()
-    limit = call.params.limit(100, 5000)
-    call.params.finish()
-    return feeds.look(call.exchange, market.rules.symbol).partial(limit)
 
 
 # -- orders ----------------------------------------------------------------------------------------------
@@ -236,20 +141,17 @@ async def new_order(call: Call) -> Any:
     call.params.finish()
     await call.to_engine()
     order, trades, stored = call.exchange.place(call.account_id, new)
-    if response is ResponseType.ACK:
-        answer = views.ack(order)
-    else:
-        answer = views.full(order, trades) if response is ResponseType.FULL else views.result(order)
+    answer = views.placed(order, trades, response)
     await stored
     return answer
 
 
 async def test_order(call: Call) -> Any:
-    """Check an order without placing it."""
+    """Check an order without handing it to the engine."""
     new, _ = read_new_order(call.params)
     wants_rates = call.params.boolean("computeCommissionRates", default=False)
     call.params.finish()
-    call.exchange.engine.check(call.account_id, new)
+    call.exchange.engine.check_request(call.account_id, new)
     if not wants_rates:
         return {}
     rates = views.rates(call.exchange.engine.fees)
@@ -267,36 +169,65 @@ async def cancel_order(call: Call) -> Any:
     market = call.market()
     order_id, client_id = call.params.long("orderId"), call.params.client_id("origClientOrderId")
     cancel_id = call.params.client_id("newClientOrderId") or ""
-    restriction = call.params.text("cancelRestrictions")
+    restriction = read_restriction(call.params)
     call.params.finish()
     if order_id is None and client_id is None:
-        raise ApiError(-1102, "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty/null!")
-    if restriction not in (None, "ONLY_NEW", "ONLY_PARTIALLY_FILLED"):
-        raise ApiError(-1145, "Invalid cancelRestrictions")
+        raise errors.one_of("origClientOrderId", "orderId")
     await call.to_engine()
-    for order in call.exchange.open_orders(call.account_id, market.rules.symbol):
-        if (order_id is None or order.id == order_id) and (client_id is None or order.client_id == client_id):
-            break
-    else:
-        raise errors.cancel_rejected()
-    if restriction is not None and restriction != f"ONLY_{order.status}":
-        raise errors.cancel_rejected("Order was not canceled due to cancel restrictions.")
+    order = to_cancel(call, market.rules.symbol, order_id, client_id, restriction)
+    members = call.exchange.engine.lists.open_orders(order)
+    one = call.exchange.engine.lists.open.get(order.list_id)
+    everyone = list(call.exchange.engine.lists.members(order))
     cancel_id, stored = call.exchange.cancel([order], cancel_id)
-    answer = views.canceled(order, cancel_id)
+    if one is None:
+        answer = views.canceled(order, cancel_id)
+    else:
+        answer = views.canceled_list(one, everyone, {o.id: cancel_id for o in members})
     await stored
     return answer
 
 
+def read_restriction(params: Params) -> str | None:
+    """`cancelRestrictions`. Raises -1145."""
+    restriction = params.text("cancelRestrictions")
+    if restriction not in (None, "ONLY_NEW", "ONLY_PARTIALLY_FILLED"):
+        raise ApiError(-1145, "Invalid cancelRestrictions")
+    return restriction
+
+
+def find_open(call: Call, symbol: str, order_id: int | None, client_id: str | None) -> Order | None:
+    """The caller's open order with that id or client id, or both."""
+    for order in call.exchange.open_orders(call.account_id, symbol):
+        if (order_id is None or order.id == order_id) and (client_id is None or order.client_id == client_id):
+            return order
+    return None
+
+
+def to_cancel(call: Call, symbol: str, order_id: int | None, client_id: str | None, restriction: str | None) -> Order:
+    """The open order to cancel. Raises -2011."""
+    order = find_open(call, symbol, order_id, client_id)
+    if order is None:
+        raise errors.cancel_rejected()
+    if restriction is not None and restriction != f"ONLY_{order.status}":
+        raise errors.cancel_rejected("Order was not canceled due to cancel restrictions.")
+    return order
+
+
 async def cancel_open_orders(call: Call) -> Any:
-    """Cancel all open orders of a symbol."""
+    """Cancel all open orders of a symbol, order lists among them."""
     market = call.market()
     call.params.finish()
     await call.to_engine()
     orders = call.exchange.open_orders(call.account_id, market.rules.symbol)
     if not orders:
         raise errors.cancel_rejected()
+    lists = call.exchange.engine.lists
+    members = {order.list_id: list(lists.members(order)) for order in orders}
+    one_of = {number: lists.open[number] for number in members if number != NO_LIST}
     cancel_id, stored = call.exchange.cancel(orders)
-    answer = [views.canceled(order, cancel_id) for order in orders]
+    answer: list[Any] = [views.canceled(order, cancel_id) for order in orders if order.list_id == NO_LIST]
+    ended = {order.id: cancel_id for order in orders}
+    answer += [views.canceled_list(one, members[number], ended) for number, one in one_of.items()]
     await stored
     return answer
 
@@ -307,13 +238,13 @@ async def query_order(call: Call) -> Any:
     order_id, client_id = call.params.long("orderId"), call.params.client_id("origClientOrderId")
     call.params.finish()
     if order_id is None and client_id is None:
-        raise ApiError(-1102, "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty/null!")
+        raise errors.one_of("origClientOrderId", "orderId")
     await call.exchange.store.settled()
     order = call.books("memory").order(call.account_id, market.rules.symbol, order_id, client_id)
     if order is None:
         raise errors.no_such_order()
     if order_id is not None and client_id is not None and order.client_id != client_id:
-        raise ApiError(-2039, "Client order ID is not correct for this order ID.")
+        raise errors.wrong_client_id()
     return views.queried(order)
 
 
@@ -322,7 +253,7 @@ async def open_orders(call: Call) -> Any:
     symbol = call.params.text("symbol")
     call.params.finish()
     if symbol is not None:
-        _known(call.exchange, symbol)
+        known(call.exchange, symbol)
     orders = call.exchange.open_orders(call.account_id, symbol)
     books = call.books("memory")
     if isinstance(books, LateBooks):
@@ -339,7 +270,7 @@ async def all_orders(call: Call) -> Any:
     start, end = call.params.time_ms("startTime"), call.params.time_ms("endTime")
     limit = call.params.limit(500, 1000)
     call.params.finish()
-    _check_day(start, end)
+    check_day(start, end)
     await call.exchange.store.settled()
     orders = call.books("database").orders(call.account_id, market.rules.symbol, order_id, start, end, limit)
     return [views.queried(o) for o in orders]
@@ -353,17 +284,19 @@ async def my_trades(call: Call) -> Any:
     limit = call.params.limit(500, 1000)
     call.params.finish()
     if (start is not None or end is not None) and (order_id is not None or from_id is not None):
-        raise ApiError(-1128, "Combination of optional parameters invalid.")
-    _check_day(start, end)
+        raise errors.bad_combination()
+    check_day(start, end)
     await call.exchange.store.settled()
     trades = call.books("memory").trades(call.account_id, market.rules.symbol, order_id, from_id, start, end, limit)
-    return [views.trade_row(t) for t in trades]
+    list_ids = call.exchange.history.list_ids(market.rules.symbol, {t.order_id for t in trades})
+    return [views.trade_row(t, list_ids.get(t.order_id, NO_LIST)) for t in trades]
 
 
-def _check_day(start: int | None, end: int | None) -> None:
+def check_day(start: int | None, end: int | None) -> None:
+    """Raise -1127 for a window of more than 24 hours, -1128 for one that ends before it begins."""
     if start is not None and end is not None:
         if end < start:
-            raise ApiError(-1128, "Combination of optional parameters invalid.")
+            raise errors.bad_combination()
         if end - start > DAY_MS:
             raise ApiError(-1127, "More than 24 hours between startTime and endTime.")
 
@@ -398,34 +331,39 @@ async def api_restrictions(call: Call) -> Any:
     return views.restrictions(call.account.created_ms)
 
 
-def _flat(weight: int) -> Weight:
-    return lambda _: weight
+async def unfilled_orders(call: Call) -> Any:
+    """The limits of unfilled orders and how much of them is used."""
+    call.params.finish()
+    return call.exchange.limits.orders_described(call.account_id, call.exchange.clock.now_ms())
 
 
-def _by_symbol(with_symbol: int, without: int) -> Weight:
-    return lambda params: with_symbol if params.has("symbol") else without
+async def my_filters(call: Call) -> Any:
+    """The filters that hold for this account on a symbol: those of the symbol."""
+    market = call.market()
+    call.params.finish()
+    return {"exchangeFilters": [], "symbolFilters": views.filters(market.rules), "assetFilters": []}
 
 
-def _depth_weight(params: Params) -> int:
-    limit = params.limit(100, 5000)
-    return 5 if limit <= 100 else 25 if limit <= 500 else 50 if limit <= 1000 else 250
+async def prevented_matches(call: Call) -> Any:
+    """Trades of the account with itself that did not happen: one, or those of an order."""
+    market, params = call.market(), call.params
+    match_id, order_id = params.long("preventedMatchId"), params.long("orderId")
+    from_id, limit = params.long("fromPreventedMatchId"), params.limit(500, 1000)
+    params.finish()
+    if (match_id is None) == (order_id is None) or (match_id is not None and from_id is not None):
+        raise errors.bad_combination()
+    await call.exchange.store.settled()
+    found = call.books("database").prevented(
+        call.account_id, market.rules.symbol, match_id, order_id, from_id or 0, limit
+    )
+    return [views.prevented_row(one) for one in found]
 
 
-PING = Endpoint(ping, Security.NONE, _flat(1))
-TIME = Endpoint(server_time, Security.NONE, _flat(1))
-EXCHANGE_INFO = Endpoint(exchange_info, Security.NONE, _flat(20))
-KLINES = Endpoint(klines, Security.NONE, _flat(2))
-TICKER_PRICE = Endpoint(ticker_price, Security.NONE, _by_symbol(2, 4))
-BOOK_TICKER = Endpoint(book_ticker, Security.NONE, _by_symbol(2, 4))
-DEPTH = Endpoint(depth, Security.NONE, _depth_weight)
-NEW_ORDER = Endpoint(new_order, Security.TRADE, _flat(1), free_on_success=True, orders=1)
-TEST_ORDER = Endpoint(test_order, Security.TRADE, lambda p: 20 if p.has("computeCommissionRates") else 1)
-CANCEL_ORDER = Endpoint(cancel_order, Security.TRADE, _flat(1), free_on_success=True)
-CANCEL_OPEN_ORDERS = Endpoint(cancel_open_orders, Security.TRADE, _flat(1), free_on_success=True)
-QUERY_ORDER = Endpoint(query_order, Security.USER_DATA, _flat(4))
-OPEN_ORDERS = Endpoint(open_orders, Security.USER_DATA, _by_symbol(6, 80))
-ALL_ORDERS = Endpoint(all_orders, Security.USER_DATA, _flat(20))
-MY_TRADES = Endpoint(my_trades, Security.USER_DATA, lambda p: 5 if p.has("orderId") else 20)
-ACCOUNT = Endpoint(account, Security.USER_DATA, _flat(20))
-COMMISSION = Endpoint(commission, Security.USER_DATA, _flat(20))
-API_RESTRICTIONS = Endpoint(api_restrictions, Security.USER_DATA, _flat(1))
+async def allocations(call: Call) -> Any:
+    """There is no smart order routing here, so there are no allocations."""
+    call.market()
+    for name in ("startTime", "endTime", "fromAllocationId", "orderId"):
+        call.params.long(name)
+    call.params.limit(500, 1000)
+    call.params.finish()
+    return []

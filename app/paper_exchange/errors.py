@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 OUTSIDE_WINDOW = -1021
 
 
 class ApiError(Exception):
-    """A refusal as Binance words it: `code` and `msg` go into the body, `status` is the HTTP status."""
+    """A refusal as Binance words it: `code`, `msg` and `data` go into the body, `status` is the HTTP status."""
 
-    def __init__(self, code: int, msg: str, status: int = 400, *, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self, code: int, msg: str, status: int = 400, *, retry_after_s: int | None = None, data: Any = None
+    ) -> None:
         super().__init__(f"{code} {msg}")
         self.code = code
         self.msg = msg
         self.status = status
         self.retry_after_s = retry_after_s
+        self.data = data
 
 
 class StartError(Exception):
@@ -95,6 +100,21 @@ def missing(name: str) -> ApiError:
     return ApiError(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
 
 
+def one_of(name: str, other: str) -> ApiError:
+    """-1102: one of two parameters is mandatory."""
+    return ApiError(-1102, f"Param '{name}' or '{other}' must be sent, but both were empty/null!")
+
+
+def bad_combination() -> ApiError:
+    """-1128."""
+    return ApiError(-1128, "Combination of optional parameters invalid.")
+
+
+def not_valid(name: str) -> ApiError:
+    """-1130."""
+    return ApiError(-1130, f"Data sent for parameter '{name}' is not valid.")
+
+
 def not_required(name: str) -> ApiError:
     """-1106: a parameter that this kind of request must not carry."""
     return ApiError(-1106, f"Parameter '{name}' sent when not required.")
@@ -113,6 +133,11 @@ def bad_symbol() -> ApiError:
 def no_such_order() -> ApiError:
     """-2013."""
     return ApiError(-2013, "Order does not exist.")
+
+
+def wrong_client_id() -> ApiError:
+    """-2039: the order has another client id."""
+    return ApiError(-2039, "Client order ID is not correct for this order ID.")
 
 
 def bad_key_format() -> ApiError:

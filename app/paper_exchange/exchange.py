@@ -32,6 +32,7 @@ from app.paper_exchange.matching import Engine, Fees
 from app.paper_exchange.mirror import Mirror, Mirrors
 from app.paper_exchange.model import Amendment, NewList, NewOrder, Order, OrderList, Trade
 from app.paper_exchange.orderbook import Market
+from app.paper_exchange.public_trades import PublicTrades
 from app.paper_exchange.replay import Replay, read_tape, typical_price
 from app.paper_exchange.rules import KNOWN, rules_for
 from app.paper_exchange.settings import PaperSettings
@@ -66,6 +67,7 @@ class Exchange:
         self.depths: dict[str, DepthFeed] = {}
         self.faults = FaultPlan() if settings.faults else None
         self.history = Books(store.reader)
+        self.public_trades = PublicTrades()
         self.limits = Limits(settings)
         self.mirrors = Mirrors(settings.upstream, clock)
         self.started_ms = clock.now_ms()
@@ -221,6 +223,7 @@ class Exchange:
         if changes:
             self._store(changes, [], lambda: None)
         else:
+            self.public_trades.add(changes.prints)
             feeds.publish_prints(self.streams, changes.prints, now_ms)
         feeds.publish_forming(self, now_ms)
 
@@ -380,6 +383,7 @@ class Exchange:
 
         def publish() -> None:
             self.users.publish(changes.events)
+            self.public_trades.add(changes.prints)
             feeds.publish_prints(self.streams, changes.prints, now_ms)
             then()
 

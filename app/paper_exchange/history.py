@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,15 @@ class Books:
             (one.symbol, *one.order_ids),
         )
         return [read_order(row) for row in found]
+
+    def list_ids(self, symbol: str, order_ids: Collection[int]) -> dict[int, int]:
+        """The list of each of these orders that is in one."""
+        marks = ", ".join("?" * len(order_ids))
+        found = self.reader.execute(
+            f"SELECT id, list_id FROM orders WHERE symbol = ? AND list_id >= 0 AND id IN ({marks})",  # noqa: S608
+            (symbol, *order_ids),
+        )
+        return {row["id"]: row["list_id"] for row in found}
 
     def order_list(self, account_id: int, list_id: int | None, client_id: str | None) -> OrderList | None:
         """One order list by its id, or else the newest with that client id."""

@@ -41,6 +41,10 @@ class OrderLists:
         """Open lists of an account on a symbol."""
         return sum(1 for one in self.open.values() if (one.account_id, one.symbol) == (account_id, symbol))
 
+    def members_of(self, one: OrderList) -> list[Order]:
+        """All orders of an open list, ended ones too."""
+        return self._members[one.id]
+
     def members(self, order: Order) -> list[Order]:
         """All orders of the order's open list, ended ones too; nothing for an order without one."""
         return self._members.get(order.list_id, [])

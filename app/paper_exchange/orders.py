@@ -26,11 +26,24 @@ class ResponseType(StrEnum):
 
 def read_new_order(params: Params) -> tuple[NewOrder, ResponseType]:
     """Read and check everything that needs no book. Raises ApiError."""
-    symbol = params.symbol()
+    order = read_order(params, params.symbol())
+    default = ResponseType.FULL if order.type in (OrderType.MARKET, OrderType.LIMIT) else ResponseType.ACK
+    return order, read_response_type(params, default)
+
+
+def read_response_type(params: Params, default: ResponseType) -> ResponseType:
+    """newOrderRespType."""
+    wrong = ApiError(-1130, "Data sent for parameter 'newOrderRespType' is not valid.")
+    return params.choice("newOrderRespType", ResponseType, wrong) or default
+
+
+def read_order(params: Params, symbol: str, kind: OrderType | None = None) -> NewOrder:
+    """One order, its type given or read too. Raises ApiError."""
     params.required("side")
-    params.required("type")
     side = params.choice("side", Side, ApiError(-1117, "Invalid side."))
-    kind = params.choice("type", OrderType, ApiError(-1116, "Invalid orderType."))
+    if kind is None:
+        params.required("type")
+        kind = params.choice("type", OrderType, ApiError(-1116, "Invalid orderType."))
     assert side is not None
     assert kind is not None
     tif = params.choice("timeInForce", TimeInForce, ApiError(-1115, "Invalid timeInForce."))
@@ -46,10 +59,7 @@ def read_new_order(params: Params) -> tuple[NewOrder, ResponseType]:
     stp_mode = params.text("selfTradePreventionMode") or "EXPIRE_MAKER"
     if stp_mode not in STP_MODES:
         raise errors.invalid("This symbol does not allow the specified self-trade prevention mode.")
-    default = ResponseType.FULL if kind in (OrderType.MARKET, OrderType.LIMIT) else ResponseType.ACK
-    wrong = ApiError(-1130, "Data sent for parameter 'newOrderRespType' is not valid.")
-    response = params.choice("newOrderRespType", ResponseType, wrong) or default
-    order = NewOrder(
+    return NewOrder(
         symbol=symbol,
         side=side,
         type=kind,
@@ -63,15 +73,14 @@ def read_new_order(params: Params) -> tuple[NewOrder, ResponseType]:
         strategy_id=params.long("strategyId"),
         strategy_type=strategy_type,
     )
-    return order, response
 
 
 def _require(kind: OrderType, params: Params) -> None:
     if kind is OrderType.MARKET:
         if not params.has("quantity") and not params.has("quoteOrderQty"):
-            raise ApiError(-1102, "Param 'quantity' or 'quoteOrderQty' must be sent, but both were empty/null!")
+            raise errors.one_of(params.name_of("quantity"), "quoteOrderQty")
         if params.has("quantity") and params.has("quoteOrderQty"):
-            raise errors.not_required("quoteOrderQty")
+            raise errors.not_required(params.name_of("quoteOrderQty"))
         return
     needed = ["quantity"]
     if kind in _LIMIT_TYPES:
@@ -83,18 +92,19 @@ def _require(kind: OrderType, params: Params) -> None:
     if params.has("trailingDelta"):
         raise errors.rejected("Trailing stop orders are not supported for this symbol.")
     if kind in STOP_TYPES and not params.has("stopPrice"):
-        raise ApiError(-1102, "Param 'stopPrice' or 'trailingDelta' must be sent, but both were empty/null!")
+        raise errors.one_of(params.name_of("stopPrice"), params.name_of("trailingDelta"))
 
 
 def _refuse(kind: OrderType, params: Params) -> None:
-    if kind is not OrderType.MARKET and params.has("quoteOrderQty"):
-        raise errors.not_required("quoteOrderQty")
-    if kind not in _PRICED_TYPES and params.has("price"):
-        raise errors.not_required("price")
-    if kind not in STOP_TYPES and params.has("stopPrice"):
-        raise errors.not_required("stopPrice")
-    if kind not in _LIMIT_TYPES and params.has("timeInForce"):
-        raise errors.not_required("timeInForce")
+    belongs = {
+        "quoteOrderQty": kind is OrderType.MARKET,
+        "price": kind in _PRICED_TYPES,
+        "stopPrice": kind in STOP_TYPES,
+        "timeInForce": kind in _LIMIT_TYPES,
+    }
+    for name, is_wanted in belongs.items():
+        if not is_wanted and params.has(name):
+            raise errors.not_required(params.name_of(name))
     if params.has("icebergQty"):
         raise errors.rejected("Iceberg orders are not supported for this symbol.")
     if any(params.has(name) for name in ("pegPriceType", "pegOffsetType", "pegOffsetValue")):

@@ -49,11 +49,24 @@ class Params:
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = dict(values)
         self._read: set[str] = set()
+        self._names: Mapping[str, str] = {}
+
+    def renamed(self, names: Mapping[str, str]) -> Params:
+        """The same parameters, read under other names: with {"price": "abovePrice"} `price` is read from abovePrice.
+        What is mapped to "" was not sent.
+        """
+        view = Params({})
+        view._values, view._read, view._names = self._values, self._read, names
+        return view
+
+    def name_of(self, name: str) -> str:
+        """The name a parameter was sent under."""
+        return self._names.get(name, name)
 
     def has(self, name: str) -> bool:
         """Whether the parameter was sent (and, if so, mark it as read)."""
-        self._read.add(name)
-        return name in self._values
+        self._read.add(self.name_of(name))
+        return self.name_of(name) in self._values
 
     def peek(self, name: str) -> str:
         """The value as sent, or "", without marking it as read."""
@@ -67,16 +80,16 @@ class Params:
         """The value, or None. An empty value is -1105."""
         if not self.has(name):
             return None
-        value = self._values[name]
+        value = self._values[self.name_of(name)]
         if value == "":
-            raise ApiError(-1105, f"Parameter '{name}' was empty.")
+            raise ApiError(-1105, f"Parameter '{self.name_of(name)}' was empty.")
         return value
 
     def required(self, name: str) -> str:
         """The value; -1102 without it."""
-        if not self.has(name) or self._values[name] == "":
-            raise errors.missing(name)
-        return self._values[name]
+        if not self.has(name) or self._values[self.name_of(name)] == "":
+            raise errors.missing(self.name_of(name))
+        return self._values[self.name_of(name)]
 
     def long(self, name: str) -> int | None:
         """A whole number, or None."""
@@ -84,9 +97,9 @@ class Params:
         if value is None:
             return None
         if not re.match(_LONG, value):
-            raise errors.illegal_characters(name, _LONG)
+            raise errors.illegal_characters(self.name_of(name), _LONG)
         if int(value) > _MAX_LONG:
-            raise ApiError(-1108, f"Parameter '{name}' overflowed.")
+            raise ApiError(-1108, f"Parameter '{self.name_of(name)}' overflowed.")
         return int(value)
 
     def time_ms(self, name: str) -> int | None:
@@ -109,9 +122,9 @@ class Params:
         if value is None:
             return None
         if not re.match(_DECIMAL, value):
-            raise errors.illegal_characters(name, _DECIMAL)
+            raise errors.illegal_characters(self.name_of(name), _DECIMAL)
         if len(value.partition(".")[2].rstrip("0")) > _PRECISION:
-            raise errors.too_precise(name)
+            raise errors.too_precise(self.name_of(name))
         return Decimal(value)
 
     def positive(self, name: str, label: str) -> Decimal | None:
@@ -127,7 +140,7 @@ class Params:
         if value is None:
             return default
         if value.lower() not in ("true", "false"):
-            raise ApiError(-1130, f"Data sent for parameter '{name}' is not valid.")
+            raise ApiError(-1130, f"Data sent for parameter '{self.name_of(name)}' is not valid.")
         return value.lower() == "true"
 
     def choice(self, name: str, kind: type[E], wrong: ApiError) -> E | None:
@@ -144,7 +157,7 @@ class Params:
         """An order id chosen by the client."""
         value = self.text(name)
         if value is not None and not re.match(_CLIENT_ID, value):
-            raise errors.illegal_characters(name, _CLIENT_ID)
+            raise errors.illegal_characters(self.name_of(name), _CLIENT_ID)
         return value
 
     def symbol(self) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 from aiohttp import web
 
-from app.paper_exchange import endpoints as e
 from app.paper_exchange import errors, signing
 from app.paper_exchange.accounts import Account
 from app.paper_exchange.endpoints import Call, Endpoint, Security, run
@@ -15,31 +14,11 @@ from app.paper_exchange.errors import ApiError
 from app.paper_exchange.exchange import Exchange
 from app.paper_exchange.hub import dumps
 from app.paper_exchange.params import Params, parse_form
+from app.paper_exchange.routes import ROUTES
 
 KEY_HEADER = "X-MBX-APIKEY"
 WEIGHT_HEADERS = ("X-MBX-USED-WEIGHT", "X-MBX-USED-WEIGHT-1M")
 ORDER_COUNT_HEADERS = ("X-MBX-ORDER-COUNT-10S", "X-MBX-ORDER-COUNT-1D")
-ROUTES: list[tuple[str, str, Endpoint]] = [
-    ("GET", "/api/v3/ping", e.PING),
-    ("GET", "/api/v3/time", e.TIME),
-    ("GET", "/api/v3/exchangeInfo", e.EXCHANGE_INFO),
-    ("GET", "/api/v3/klines", e.KLINES),
-    ("GET", "/api/v3/uiKlines", e.KLINES),
-    ("GET", "/api/v3/ticker/price", e.TICKER_PRICE),
-    ("GET", "/api/v3/ticker/bookTicker", e.BOOK_TICKER),
-    ("GET", "/api/v3/depth", e.DEPTH),
-    ("POST", "/api/v3/order", e.NEW_ORDER),
-    ("POST", "/api/v3/order/test", e.TEST_ORDER),
-    ("DELETE", "/api/v3/order", e.CANCEL_ORDER),
-    ("GET", "/api/v3/order", e.QUERY_ORDER),
-    ("GET", "/api/v3/openOrders", e.OPEN_ORDERS),
-    ("DELETE", "/api/v3/openOrders", e.CANCEL_OPEN_ORDERS),
-    ("GET", "/api/v3/allOrders", e.ALL_ORDERS),
-    ("GET", "/api/v3/myTrades", e.MY_TRADES),
-    ("GET", "/api/v3/account", e.ACCOUNT),
-    ("GET", "/api/v3/account/commission", e.COMMISSION),
-    ("GET", "/sapi/v1/account/apiRestrictions", e.API_RESTRICTIONS),
-]
 
 
 def add_routes(app: web.Application, exchange: Exchange) -> None:
@@ -128,5 +107,6 @@ def refusal(error: ApiError) -> web.Response:
 
 
 def error_body(error: ApiError) -> dict[str, Any]:
-    """`{"code":…,"msg":…}`."""
-    return {"code": error.code, "msg": error.msg}
+    """`{"code":…,"msg":…}`, with `data` where there is some."""
+    body = {"code": error.code, "msg": error.msg}
+    return body if error.data is None else {**body, "data": error.data}

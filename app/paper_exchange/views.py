@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from app.domain.money import plain
 from app.domain.symbols import SymbolRules
+from app.paper_exchange.checks import MAX_NUM_ORDER_AMENDS, MAX_NUM_ORDER_LISTS
 from app.paper_exchange.fees import BNB, BNB_SHARE, Fees
-from app.paper_exchange.model import STOP_TYPES, STP_MODES, Balance, Order, Trade
+from app.paper_exchange.model import (
+    NO_LIST,
+    STOP_TYPES,
+    STP_MODES,
+    Amendment,
+    Balance,
+    Order,
+    OrderList,
+    PreventedMatch,
+    Trade,
+)
+from app.paper_exchange.orders import ResponseType
 from app.paper_exchange.reports import fixed
 
 ORDER_TYPES = [
@@ -22,7 +34,7 @@ def ack(order: Order) -> dict[str, Any]:
     return {
         "symbol": order.symbol,
         "orderId": order.id,
-        "orderListId": -1,
+        "orderListId": order.list_id,
         "clientOrderId": order.client_id,
         "transactTime": order.updated_ms,
     }
@@ -58,13 +70,20 @@ def full(order: Order, trades: Iterable[Trade]) -> dict[str, Any]:
     return {**result(order), "fills": fills}
 
 
+def placed(order: Order, trades: Iterable[Trade], response: ResponseType) -> dict[str, Any]:
+    """Answer to a new order as the caller wants it."""
+    if response is ResponseType.ACK:
+        return ack(order)
+    return full(order, trades) if response is ResponseType.FULL else result(order)
+
+
 def canceled(order: Order, cancel_id: str) -> dict[str, Any]:
     """Answer to a cancel: `clientOrderId` is the id of the cancel."""
     return {
         "symbol": order.symbol,
         "origClientOrderId": order.client_id,
         "orderId": order.id,
-        "orderListId": -1,
+        "orderListId": order.list_id,
         "clientOrderId": cancel_id,
         "transactTime": order.updated_ms,
         **_amounts(order),
@@ -82,7 +101,7 @@ def queried(order: Order) -> dict[str, Any]:
     return {
         "symbol": order.symbol,
         "orderId": order.id,
-        "orderListId": -1,
+        "orderListId": order.list_id,
         "clientOrderId": order.client_id,
         **_amounts(order),
         "status": order.status,
@@ -118,18 +137,101 @@ def _conditional(order: Order) -> dict[str, Any]:
         extra["strategyId"] = order.strategy_id
     if order.strategy_type is not None:
         extra["strategyType"] = order.strategy_type
+    if order.prevented:
+        extra["preventedMatchId"] = order.prevented_match_id
+        extra["preventedQuantity"] = fixed(order.prevented)
     if order.expiry_reason:
         extra["expiryReason"] = order.expiry_reason
     return extra
 
 
-def trade_row(trade: Trade) -> dict[str, Any]:
+def order_list(one: OrderList, orders: Iterable[Order]) -> dict[str, Any]:
+    """An order list without the reports of its orders."""
+    return {
+        "orderListId": one.id,
+        "contingencyType": one.contingency,
+        "listStatusType": "ALL_DONE" if one.is_done else "EXEC_STARTED",
+        "listOrderStatus": "ALL_DONE" if one.is_done else "EXECUTING",
+        "listClientOrderId": one.client_id,
+        "transactionTime": one.created_ms,
+        "symbol": one.symbol,
+        "orders": [{"symbol": o.symbol, "orderId": o.id, "clientOrderId": o.client_id} for o in orders],
+    }
+
+
+def canceled_list(one: OrderList, orders: Sequence[Order], cancel_ids: Mapping[int, str]) -> dict[str, Any]:
+    """Answer to the cancel of an order list: reports of the orders it ended, `cancel_ids` by order id."""
+    reports = [canceled(o, cancel_ids[o.id]) for o in orders if o.id in cancel_ids]
+    return {**order_list(one, orders), "transactionTime": reports[0]["transactTime"], "orderReports": reports}
+
+
+def amended(order: Order, amendment: Amendment) -> dict[str, Any]:
+    """Answer to an amendment, for the order as it stands after it. Its words for amounts differ from all others'."""
+    answer = {
+        "symbol": order.symbol,
+        "orderId": order.id,
+        "orderListId": order.list_id,
+        "origClientOrderId": amendment.old_client_id,
+        "clientOrderId": amendment.new_client_id,
+        "price": fixed(order.price),
+        "qty": fixed(order.quantity),
+        "executedQty": fixed(order.executed),
+        "preventedQty": fixed(order.prevented),
+        "quoteOrderQty": fixed(order.quote_quantity),
+        "cumulativeQuoteQty": fixed(order.executed_quote),
+        "status": order.status,
+        "timeInForce": order.time_in_force.value,
+        "type": order.type.value,
+        "side": order.side.value,
+        "selfTradePreventionMode": order.stp_mode,
+        **_conditional(order),
+    }
+    if order.working_ms:
+        answer["workingTime"] = order.working_ms
+    return {"transactTime": amendment.amended_ms, "executionId": amendment.execution_id, "amendedOrder": answer}
+
+
+def amendment_row(one: Amendment) -> dict[str, Any]:
+    """One row of order/amendments."""
+    return {
+        "symbol": one.symbol,
+        "orderId": one.order_id,
+        "executionId": one.execution_id,
+        "origClientOrderId": one.old_client_id,
+        "newClientOrderId": one.new_client_id,
+        "origQty": fixed(one.old_quantity),
+        "newQty": fixed(one.new_quantity),
+        "time": one.amended_ms,
+    }
+
+
+def prevented_row(one: PreventedMatch) -> dict[str, Any]:
+    """One row of myPreventedMatches."""
+    row = {
+        "symbol": one.symbol,
+        "preventedMatchId": one.id,
+        "takerOrderId": one.taker_order_id,
+        "makerSymbol": one.symbol,
+        "makerOrderId": one.maker_order_id,
+        "tradeGroupId": -1,
+        "selfTradePreventionMode": one.stp_mode,
+        "price": fixed(one.price),
+        "transactTime": one.prevented_ms,
+    }
+    if one.taker_quantity:
+        row["takerPreventedQuantity"] = fixed(one.taker_quantity)
+    if one.maker_quantity:
+        row["makerPreventedQuantity"] = fixed(one.maker_quantity)
+    return row
+
+
+def trade_row(trade: Trade, list_id: int = NO_LIST) -> dict[str, Any]:
     """One row of myTrades."""
     return {
         "symbol": trade.symbol,
         "id": trade.id,
         "orderId": trade.order_id,
-        "orderListId": -1,
+        "orderListId": list_id,
         "price": fixed(trade.price),
         "qty": fixed(trade.quantity),
         "quoteQty": fixed(trade.quote_quantity),
@@ -216,17 +318,17 @@ def symbol_info(rules: SymbolRules) -> dict[str, Any]:
         "quoteCommissionPrecision": rules.quote_precision,
         "orderTypes": ORDER_TYPES,
         "icebergAllowed": False,
-        "ocoAllowed": False,
-        "otoAllowed": False,
+        "ocoAllowed": True,
+        "otoAllowed": True,
         "opoAllowed": False,
         "quoteOrderQtyMarketAllowed": True,
         "allowTrailingStop": False,
-        "cancelReplaceAllowed": False,
-        "amendAllowed": False,
+        "cancelReplaceAllowed": True,
+        "amendAllowed": True,
         "pegInstructionsAllowed": False,
         "isSpotTradingAllowed": True,
         "isMarginTradingAllowed": False,
-        "filters": _filters(rules),
+        "filters": filters(rules),
         "permissions": [],
         "permissionSets": [["SPOT"]],
         "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
@@ -234,7 +336,8 @@ def symbol_info(rules: SymbolRules) -> dict[str, Any]:
     }
 
 
-def _filters(rules: SymbolRules) -> list[dict[str, Any]]:
+def filters(rules: SymbolRules) -> list[dict[str, Any]]:
+    """The filters of a symbol as exchangeInfo tells them."""
     return [
         {
             "filterType": "PRICE_FILTER",
@@ -272,6 +375,8 @@ def _filters(rules: SymbolRules) -> list[dict[str, Any]]:
         },
         {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": rules.max_num_orders},
         {"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": rules.max_num_algo_orders},
+        {"filterType": "MAX_NUM_ORDER_LISTS", "maxNumOrderLists": MAX_NUM_ORDER_LISTS},
+        {"filterType": "MAX_NUM_ORDER_AMENDS", "maxNumOrderAmends": MAX_NUM_ORDER_AMENDS},
     ]
 
 

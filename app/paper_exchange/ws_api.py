@@ -4,36 +4,14 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from app.paper_exchange import endpoints as e
-from app.paper_exchange.endpoints import Endpoint
 from app.paper_exchange.errors import ApiError
 from app.paper_exchange.exchange import Exchange
 from app.paper_exchange.faulty import Faulty
 from app.paper_exchange.rest import refusal
+from app.paper_exchange.routes import METHODS
 from app.paper_exchange.session import CONNECT_WEIGHT, Session, Wishes
 from app.paper_exchange.sockets import SocketRules, Sockets
 from app.paper_exchange.timeunit import is_microseconds
-
-METHODS: dict[str, Endpoint] = {
-    "ping": e.PING,
-    "time": e.TIME,
-    "exchangeInfo": e.EXCHANGE_INFO,
-    "klines": e.KLINES,
-    "uiKlines": e.KLINES,
-    "ticker.price": e.TICKER_PRICE,
-    "ticker.book": e.BOOK_TICKER,
-    "depth": e.DEPTH,
-    "order.place": e.NEW_ORDER,
-    "order.test": e.TEST_ORDER,
-    "order.cancel": e.CANCEL_ORDER,
-    "order.status": e.QUERY_ORDER,
-    "openOrders.status": e.OPEN_ORDERS,
-    "openOrders.cancelAll": e.CANCEL_OPEN_ORDERS,
-    "allOrders": e.ALL_ORDERS,
-    "myTrades": e.MY_TRADES,
-    "account.status": e.ACCOUNT,
-    "account.commission": e.COMMISSION,
-}
 
 
 def add_routes(app: web.Application, exchange: Exchange, sockets: Sockets, faulty: Faulty | None) -> None:
