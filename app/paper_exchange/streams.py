@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -166,6 +167,15 @@ def _is_id(value: Any) -> bool:
     return value is None or (type(value) is int and -_INT64 <= value < _INT64)
 
 
+def _queried(request: web.Request, name: str) -> str:
+    """A parameter of the address; a plus in it is a plus (`@+08:00`), not a space."""
+    for pair in request.rel_url.raw_query_string.split("&"):
+        key, _, value = pair.partition("=")
+        if key == name:
+            return unquote(value)
+    return ""
+
+
 def add_routes(app: web.Application, exchange: Exchange, sockets: Sockets, faulty: Faulty | None) -> None:
     """Serve the stream paths."""
     settings = exchange.settings
@@ -173,7 +183,7 @@ def add_routes(app: web.Application, exchange: Exchange, sockets: Sockets, fault
 
     async def serve(request: web.Request) -> web.StreamResponse:
         combined = request.path.startswith("/stream")
-        named = request.query.get("streams", "") if combined else request.match_info.get("streams", "")
+        named = _queried(request, "streams") if combined else request.match_info.get("streams", "")
         streams = [s for s in named.split("/") if s]
         if not all(_STREAM.match(s) for s in streams) or len(streams) > MAX_STREAMS:
             return web.Response(
