@@ -72,6 +72,11 @@ def moment(*, nullable: bool = False, now: bool = False, index: bool = False) ->
     return Column(DateTime(timezone=True), nullable=nullable, server_default=default, index=index)
 
 
+def recorded() -> Column[datetime]:
+    """When the row was written: within a transaction later rows are later, and never before what they tell of."""
+    return Column(DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()"))
+
+
 def document(*, nullable: bool = False, default: str | None = "'{}'::jsonb") -> Column[Any]:
     """A jsonb column."""
     return Column(JSONB(none_as_null=True), nullable=nullable, server_default=text(default) if default else None)

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from app.models.columns import amount, big, document, identity_key, moment, words
+from app.models.columns import amount, big, document, identity_key, moment, recorded, words
 
 SCHEMA = {"schema": "execution"}
 
@@ -186,7 +186,7 @@ class OrderEventRow(SQLModel, table=True):
     payload: Any = Field(default_factory=dict, sa_column=document())
     dedup_key: str = Field(sa_column=words())
     occurred_at: datetime = Field(sa_column=moment())
-    recorded_at: datetime | None = Field(default=None, sa_column=moment(now=True))
+    recorded_at: datetime | None = Field(default=None, sa_column=recorded())
 
 
 class FillRow(SQLModel, table=True):
@@ -214,7 +214,7 @@ class FillRow(SQLModel, table=True):
     )  # quote units for one of a third commission asset, when it was booked; null: base, quote or not known
     is_maker: bool = Field(sa_column=Column(Boolean, nullable=False))
     traded_at: datetime = Field(sa_column=moment(index=True))
-    recorded_at: datetime | None = Field(default=None, sa_column=moment(now=True))
+    recorded_at: datetime | None = Field(default=None, sa_column=recorded())
 
 
 class OrderAttempt(SQLModel, table=True):
@@ -226,7 +226,7 @@ class OrderAttempt(SQLModel, table=True):
     epoch: int = Field(sa_column=big())
     signed_timestamp_ms: int = Field(sa_column=big())
     recv_window_ms: int = Field(sa_column=big())
-    recorded_at: datetime | None = Field(default=None, sa_column=moment(now=True))
+    recorded_at: datetime | None = Field(default=None, sa_column=recorded())
 
 
 class Plan(SQLModel, table=True):

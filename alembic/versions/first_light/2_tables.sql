@@ -378,7 +378,7 @@ CREATE TABLE execution.order_events (
     payload jsonb DEFAULT '{}'::jsonb NOT NULL,
     dedup_key text NOT NULL,
     occurred_at timestamptz NOT NULL,
-    recorded_at timestamptz DEFAULT now() NOT NULL,
+    recorded_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     PRIMARY KEY (order_id, seq),
     UNIQUE (order_id, dedup_key),
     FOREIGN KEY (order_id) REFERENCES execution.orders (id)
@@ -389,7 +389,7 @@ CREATE TABLE execution.order_attempts (
     epoch bigint NOT NULL,
     signed_timestamp_ms bigint NOT NULL,
     recv_window_ms bigint NOT NULL,
-    recorded_at timestamptz DEFAULT now() NOT NULL,
+    recorded_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     PRIMARY KEY (order_id),
     FOREIGN KEY (order_id) REFERENCES execution.orders (id)
 );
@@ -409,7 +409,7 @@ CREATE TABLE execution.fills (
     commission_price public.amount,
     is_maker boolean NOT NULL,
     traded_at timestamptz NOT NULL,
-    recorded_at timestamptz DEFAULT now() NOT NULL,
+    recorded_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     PRIMARY KEY (account_id, symbol, trade_id),
     CONSTRAINT quantity_positive CHECK (quantity > 0),
     CONSTRAINT price_positive CHECK (price > 0),
