@@ -9,7 +9,7 @@ COMMAND := $(BIN)/plumbline
 .PHONY: help run test lint unit e2e doctor lock clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(COMMAND)  ## start everything and print where to open it (PORT, DATA_DIR, DATABASE_URL are honoured)
 	@exec $(COMMAND) up
@@ -26,6 +26,12 @@ unit: $(COMMAND)  ## every test but those in a browser
 
 e2e: $(COMMAND)  ## the tests of the whole, in a browser (a process of their own: Playwright and asyncio do not mix)
 	@CHROMIUM="$$($(BIN)/python tests/e2e/browser.py)" && export CHROMIUM && $(BIN)/pytest tests/e2e $(ARGS)
+
+bench: $(COMMAND)  ## measure the paper exchange (QUICK=1: a shorter run)
+	$(BIN)/python -m benchmarks.paper_exchange $(if $(QUICK),--quick)
+
+paper-kills: $(COMMAND)  ## kill a loaded paper exchange a hundred times and compare its books (KILLS=n)
+	$(BIN)/python -m benchmarks.paper_kills --kills $(or $(KILLS),100)
 
 doctor: $(COMMAND)  ## check this machine and this installation
 	@$(COMMAND) doctor

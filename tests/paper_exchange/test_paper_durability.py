@@ -6,104 +6,25 @@ import asyncio
 import resource
 import socket
 import stat
-from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
-from paper_kit import Keys, Paper, PaperProcess, flat_candles, running, until
+from kill_kit import RICH, Told, campaign, check_books
+from paper_kit import PaperProcess, flat_candles, running, until
 
 from app.paper_exchange.errors import StartError
 
-RICH = {"USDT": "10000000", "BTC": "100"}
-FINAL = {"FILLED", "CANCELED", "EXPIRED", "EXPIRED_IN_MATCH"}
-
-
-async def trade_until_cut_off(paper: Paper, keys: Keys, acknowledged: dict[int, dict[str, Any]], offset: int) -> None:
-    """Place and cancel orders until the exchange is gone; note every answer."""
-    price = Decimal((await paper.raw("GET", "/api/v3/ticker/price", "symbol=BTCUSDT"))[1]["price"])
-    near = format((price * Decimal("0.9999")).quantize(Decimal("0.01")), "f")
-    far = format((price * Decimal("0.9")).quantize(Decimal("0.01")), "f")
-    limit = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.002"}
-    number = offset
-    try:
-        while True:
-            number += 3
-            for order in (
-                {"symbol": "BTCUSDT", "side": "SELL", "type": "MARKET", "quantity": "0.003"},
-                {**limit, "price": near},
-                {**limit, "price": far, "newClientOrderId": f"far-{number}"},
-            ):
-                status, answer = await paper.signed("POST", "/api/v3/order", keys, **order, newOrderRespType="FULL")
-                assert status == 200, answer
-                acknowledged[answer["orderId"]] = answer
-            status, answer = await paper.signed(
-                "DELETE", "/api/v3/order", keys, symbol="BTCUSDT", origClientOrderId=f"far-{number}"
-            )
-            assert status == 200, answer
-            acknowledged[answer["orderId"]] = answer
-    except (aiohttp.ClientError, ConnectionError):
-        return
-
-
-def check_books(books: dict[str, Any], acknowledged: dict[int, dict[str, Any]]) -> None:
-    """All acknowledged knowledge is there, nothing went back, and the books add up."""
-    orders = {o["orderId"]: o for o in books["orders"]}
-    fills: dict[int, list[dict[str, Any]]] = {number: [] for number in orders}
-    for trade in books["trades"]:
-        fills[trade["orderId"]].append(trade)
-    for number, answer in acknowledged.items():
-        stored = orders[number]
-        assert Decimal(stored["executedQty"]) >= Decimal(answer["executedQty"])
-        if answer["status"] in FINAL:
-            assert (stored["status"], stored["executedQty"]) == (answer["status"], answer["executedQty"])
-        told = {f["tradeId"] for f in answer.get("fills", [])}
-        assert told <= {t["id"] for t in fills[number]}
-    free = {asset: Decimal(amount) for asset, amount in RICH.items()}
-    locked = dict.fromkeys(RICH, Decimal(0))
-    for number, order in orders.items():
-        assert sum((Decimal(t["qty"]) for t in fills[number]), Decimal(0)) == Decimal(order["executedQty"])
-        if order["status"] not in FINAL:
-            locked["USDT"] += (Decimal(order["origQty"]) - Decimal(order["executedQty"])) * Decimal(order["price"])
-        for t in fills[number]:
-            sign = 1 if t["isBuyer"] else -1
-            free["BTC"] += sign * Decimal(t["qty"])
-            free["USDT"] -= sign * Decimal(t["quoteQty"])
-            free[t["commissionAsset"]] -= Decimal(t["commission"])
-    for asset in RICH:
-        assert Decimal(books["balances"][asset]["locked"]) == locked[asset]
-        assert Decimal(books["balances"][asset]["free"]) == free[asset] - locked[asset]
+KILLS = 5  # `make paper-kills` has a hundred
 
 
 async def test_acknowledged_orders_fills_and_balances_survive_being_killed(tmp_path: Path) -> None:
-    process = PaperProcess(tmp_path, limits="off")
-    paper = process.start()
-    keys = await paper.open_account(RICH, ed25519=False)
-    acknowledged: dict[int, dict[str, Any]] = {}
-    highest_trade = 0
-    for round_ in range(3):
-        traders = [
-            asyncio.create_task(trade_until_cut_off(paper, keys, acknowledged, 1000 * (3 * round_ + n)))
-            for n in range(3)
-        ]
-        await asyncio.sleep(0.7)
-        process.kill()
-        await asyncio.gather(*traders)
-        paper = process.start()
-        books = await paper.books(keys.account_id)
-        check_books(books, acknowledged)
-        newest = max(o["orderId"] for o in books["orders"])
-        assert max(t["id"] for t in books["trades"]) > highest_trade
-        highest_trade = max(t["id"] for t in books["trades"])
-        market = {"symbol": "BTCUSDT", "side": "SELL", "type": "MARKET", "quantity": "0.001"}
-        _, answer = await paper.signed("POST", "/api/v3/order", keys, **market)
-        assert answer["orderId"] == newest + 1
-        assert answer["fills"][0]["tradeId"] > highest_trade
-        acknowledged[answer["orderId"]] = answer
-    assert len(acknowledged) > 30
-    process.kill()
+    process = PaperProcess(tmp_path, limits="off", symbols="BTCUSDT,BNBUSDT")
+    result = await campaign(process, KILLS, seed=7)
+    assert result.kills == KILLS
+    assert result.orders > 50
+    assert result.trades > 50
 
 
 async def test_open_orders_stand_after_a_kill_and_can_be_filled_and_cancelled(tmp_path: Path) -> None:
@@ -188,14 +109,14 @@ async def test_when_the_file_cannot_be_written_nothing_is_acknowledged_and_the_p
     process = PaperProcess(tmp_path, limits="off")
     paper = process.start(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)))
     keys = await paper.open_account(RICH, ed25519=False)
-    acknowledged: dict[int, dict[str, Any]] = {}
+    told = Told(keys)
     order = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.001"}
     refused = None
     try:
         while refused is None:
             status, answer = await paper.signed("POST", "/api/v3/order", keys, **order)
             if status == 200:
-                acknowledged[answer["orderId"]] = answer
+                told.note(answer)
             else:
                 refused = (status, answer["code"])
     except (aiohttp.ClientError, ConnectionError):
@@ -204,5 +125,5 @@ async def test_when_the_file_cannot_be_written_nothing_is_acknowledged_and_the_p
     assert process.wait(10) == 1
     assert "cannot write its file" in (tmp_path / "stderr").read_text()
     paper = process.start()
-    check_books(await paper.books(keys.account_id), acknowledged)
+    check_books(await paper.books(keys.account_id), told)
     process.kill()
