@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import pytest
 
-from app.domain.orders import EventSource, Order, OrderStatus, OrderType, Side
+from app.domain.orders import EventSource, ExchangeReport, Order, OrderStatus, OrderType, Side
 from app.services.exchange.fake import FakeExchange
 from app.services.exchange.fake_faults import (
     Fault,
@@ -18,7 +19,7 @@ from app.services.exchange.fake_faults import (
     unknown_5xx,
     visible_after,
 )
-from app.services.exchange.protocol import OrderUpdate
+from app.services.exchange.protocol import AskingFailed, OrderUpdate, TradingSession
 from app.services.execution.intents import OrderDraft, Owner, commit_intent, request_cancel
 from app.services.execution.reconcile import PassResult, Reconciler
 from app.services.execution.store_memory import MemoryStore
@@ -38,6 +39,7 @@ class Desk:
     exchange: FakeExchange
     submitter: Submitter
     reconciler: Reconciler
+    sessions: dict[int, TradingSession]
 
     async def intend(self, key: str = "a", **changes: object) -> Order:
         values = {"account_id": 1, "symbol": "BTCUSDT", "side": Side.BUY, "type": OrderType.MARKET, "quantity": D(1)}
@@ -79,9 +81,9 @@ def desk() -> Desk:
     world = memory_world({"USDT": D(1000), "BTC": D(2)})
     exchange = FakeExchange(world.clock, [RULES], balances={"USDT": D(1000), "BTC": D(2)})
     exchange.set_price("BTCUSDT", D(100))
-    sessions = {1: exchange}
+    sessions: dict[int, TradingSession] = {1: exchange}
     submitter = Submitter(world.store, sessions, world.clock, SubmitSettings())
-    return Desk(world, exchange, submitter, Reconciler(world.store, sessions, submitter, world.clock))
+    return Desk(world, exchange, submitter, Reconciler(world.store, sessions, submitter, world.clock), sessions)
 
 
 async def assert_books_agree(desk: Desk) -> None:
@@ -275,6 +277,25 @@ async def test_a_partial_fill_then_cancel_keeps_what_was_bought_less_the_fee(des
     async with desk.world.store.transaction() as tx:
         assert await tx.run_position(1, 0, "BTCUSDT") == D("0.3996")
     await assert_books_agree(desk)
+
+
+async def test_an_account_closed_in_the_middle_of_a_pass_ends_that_pass_and_nothing_else(desk: Desk) -> None:
+    """Its key was refused and the account is frozen while others still work on it."""
+
+    class Frozen(FakeExchange):
+        async def open_orders(self) -> Sequence[ExchangeReport]:
+            listed = await super().open_orders()
+            desk.sessions.clear()
+            return listed
+
+    await desk.intend(type=OrderType.LIMIT, price=D(99))
+    order = await desk.submit()
+    desk.exchange.__class__ = Frozen
+    result = await desk.reconcile("recovery")
+
+    assert result.error == "the account has no open session"
+    with pytest.raises(AskingFailed):
+        await desk.submitter.ask(order)
 
 
 @pytest.mark.parametrize("by_stream", [True, False])

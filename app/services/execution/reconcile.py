@@ -17,7 +17,7 @@ from app.domain.orders import EventSource, ExchangeReport, Order, OrderStatus
 from app.services.exchange.protocol import AskingFailed, TradingSession
 from app.services.execution import bookkeeping
 from app.services.execution.store import Store
-from app.services.execution.submit import BooksContradict, ForeignOrder, Submitter
+from app.services.execution.submit import BooksContradict, ForeignOrder, Submitter, session_of
 
 #: How far back history is swept for orders and fills we do not know. Non-final orders are asked at any age.
 WINDOW_MS = 24 * 3_600_000
@@ -61,8 +61,7 @@ class Reconciler:
         """
         result = PassResult(account_id, trigger, self._clock.now_ms())
         try:
-            if account_id not in self._sessions:
-                raise AskingFailed("the account has no open session")
+            self._session(account_id)
             await self._orders(result)
             await self._history(result, since_ms=self._clock.exchange_now_ms() - WINDOW_MS, full=sweep_history)
             await self._balances(result)
@@ -79,6 +78,9 @@ class Reconciler:
             await tx.record_pass(result)
         return result
 
+    def _session(self, account_id: int) -> TradingSession:
+        return session_of(self._sessions, account_id)
+
     async def _orders(self, result: PassResult) -> None:
         """Every order the exchange may know: from the list of open orders, else one by one."""
         settled_ms = self._clock.exchange_now_ms() - GRACE_MS
@@ -88,7 +90,7 @@ class Reconciler:
         fresh = set() if result.trigger == "recovery" else {o.id for o in in_flight if _sent_ms(o) > settled_ms}
         before = [order for order in in_flight if order.id not in fresh]
         # Orders are read before the exchange is asked: what changes later is the stream's or the next pass's.
-        listed = {report.client_order_id: report for report in await self._sessions[result.account_id].open_orders()}
+        listed = {report.client_order_id: report for report in await self._session(result.account_id).open_orders()}
         for order in before:
             result.checked += 1
             report = listed.get(order.client_order_id)
@@ -134,7 +136,7 @@ class Reconciler:
 
     async def _history(self, result: PassResult, *, since_ms: int, full: bool) -> None:
         """Fills of the last 24 h that our books lack; with `full` also orders we should know (F61)."""
-        session = self._sessions[result.account_id]
+        session = self._session(result.account_id)
         async with self._store.transaction() as tx:
             symbols = await tx.symbols_traded(result.account_id, since_ms)
         for symbol in symbols:
@@ -174,7 +176,7 @@ class Reconciler:
         A fill may be on its way while we look, so a difference counts only if it stays.
         """
         for pause_s in (*BALANCE_PAUSES_S, None):
-            theirs = await self._sessions[result.account_id].balances()
+            theirs = await self._session(result.account_id).balances()
             totals = {asset: balance.free + balance.locked for asset, balance in theirs.items()}
             async with self._store.transaction() as tx:
                 ours = await tx.balances(result.account_id)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Any
 
 from app.database.hints import Work
 from app.domain.errors import require
@@ -50,11 +51,8 @@ class Books:
 
     def copy(self) -> Books:
         """A shallow copy; the values inside are frozen."""
-        other = replace(self)
-        for name, value in vars(self).items():
-            if isinstance(value, dict):
-                setattr(other, name, dict(value))
-        return other
+        values: dict[str, Any] = {name: dict(v) if isinstance(v, dict) else v for name, v in vars(self).items()}
+        return Books(**values)
 
 
 class MemoryTransaction:

@@ -67,6 +67,9 @@ class Submitter:
         """Whether there is a session for this account (a frozen one has none)."""
         return account_id in self._sessions
 
+    def _session(self, account_id: int) -> TradingSession:
+        return session_of(self._sessions, account_id)
+
     # --- placing ---------------------------------------------------------------------------------------
 
     async def claim(self, *, may_send: bool, busy: Collection[int] = ()) -> Order | None:
@@ -127,7 +130,7 @@ class Submitter:
             price=order.price,
             stop_price=order.stop_price,
         )
-        outcome = await self._sessions[order.account_id].place(
+        outcome = await self._session(order.account_id).place(
             request,
             signed_timestamp_ms=order.signed_timestamp_ms or 0,
             recv_window_ms=order.recv_window_ms or 0,
@@ -169,7 +172,7 @@ class Submitter:
 
     async def cancel(self, order: Order) -> Order:
         """Send one cancel for a CANCELING order and book what came of it."""
-        session = self._sessions[order.account_id]
+        session = self._session(order.account_id)
         outcome = await session.cancel(
             order.symbol, client_order_id=order.client_order_id, exchange_order_id=order.exchange_order_id
         )
@@ -195,7 +198,7 @@ class Submitter:
 
     async def ask(self, order: Order, *, source: EventSource = EventSource.EXECUTOR) -> Order:
         """Query one order and book what is known; past the death bound, decide."""
-        session = self._sessions[order.account_id]
+        session = self._session(order.account_id)
         outcome = await session.query(
             order.symbol, client_order_id=order.client_order_id, exchange_order_id=order.exchange_order_id
         )
@@ -251,7 +254,7 @@ class Submitter:
         if not needs_trades:
             return order
         try:
-            fills = await self._sessions[account_id].trades_of(report.symbol, report.exchange_order_id)
+            fills = await self._session(account_id).trades_of(report.symbol, report.exchange_order_id)
         except AskingFailed as failure:
             log.warning("trades not fetched; asked again later", order_id=order.id, reason=failure.reason)
             return order
@@ -305,6 +308,13 @@ class ForeignOrder(Exception):
     def __init__(self, report: ExchangeReport) -> None:
         super().__init__(f"{report.symbol} order {report.exchange_order_id} is not ours")
         self.report = report
+
+
+def session_of(sessions: Mapping[int, TradingSession], account_id: int) -> TradingSession:
+    """The account's session. Raises AskingFailed when it was closed, as happens to a frozen account at any time."""
+    if account_id not in sessions:
+        raise AskingFailed("the account has no open session")
+    return sessions[account_id]
 
 
 def _why_stale(order: Order, now_ms: int) -> str:
