@@ -18,7 +18,7 @@ OURS = "pl-"
 #: I11: the longest death bound, a pass every 60 s, what a busy worker oversleeps and a request that goes unanswered.
 BOUND_S, PASS_S, SLACK_S = 75.0, 60.0, 35.0
 #: Incidents by which a person learns that a position stands without its stop.
-SAYS_UNPROTECTED = frozenset({"PROTECTION_REFUSED", "EXIT_REFUSED"})
+SAYS_UNPROTECTED = frozenset({"PROTECTION_REFUSED", "EXIT_REFUSED", "LATE_FILL", "RESURRECTED"})
 S = OrderStatus
 
 
@@ -40,6 +40,7 @@ class Monitor:
     _seen_sent: dict[int, int] = field(default_factory=dict)
     _seen_orders: dict[int, int] = field(default_factory=dict)
     _seen_incidents: int = 0
+    _dust: dict[int, Decimal] = field(default_factory=dict)  # what a plan left unsold when it closed, if that was dust
 
     def __post_init__(self) -> None:
         self._totals = dict(self.opening)
@@ -156,6 +157,11 @@ class Monitor:
             active = books.accounts[account_id].state == "ACTIVE"
             if not in_contact or not active:
                 self.contact_since_s[account_id] = now_s
+        for plan in books.plans.values():
+            if plan.state == "CLOSED" and plan.id not in self._dust:
+                held = self._positions.get((plan.account_id, plan.run_id, plan.symbol), FLAT).quantity
+                is_dust = held * books.prices[plan.symbol][0] < books.rules[plan.symbol].min_notional
+                self._dust[plan.id] = held if is_dust else ZERO
         for key, total in self._totals.items():
             if books.totals.get(key, ZERO) != total:
                 self._fail("I8", f"account {key[0]}: {books.totals.get(key, ZERO)} {key[1]} booked, fills say {total}")
@@ -183,9 +189,8 @@ class Monitor:
         for order in self.database.books.orders.values():
             if order.exchange_order_id is not None or order.status not in (S.SUBMITTED, S.CANCELING):
                 continue
-            line = self.lines[order.account_id]
             bound_s = ((order.signed_timestamp_ms or 0) - start_ms) / 1000 + BOUND_S
-            since_s = max(bound_s, line.disturbed_at_s, self.contact_since_s.get(order.account_id, 0.0))
+            since_s = max(bound_s, *(line.disturbed_at_s for line in self.lines.values()), self.contact_since_s.get(order.account_id, 0.0))
             if now_s - since_s > PASS_S + SLACK_S:
                 words = f"order {order.id} is {order.status} without an answer, {now_s - since_s:.0f} s in contact"
                 self._fail("I11", words)
@@ -226,17 +231,20 @@ class Monitor:
 
     def _unprotected(self, books: Books) -> list[str]:
         found = []
-        told = {account for kind, _, account, _ in books.incidents if kind in SAYS_UNPROTECTED}
+        told: set[tuple[int | None, int | None]] = set()  # (account, run), or (account, None) for all of its runs
+        for kind, _, account_id, order_id in books.incidents:
+            if kind in SAYS_UNPROTECTED:
+                order = books.orders.get(order_id or 0)
+                told.add((account_id, order.run_id if order else None))
         for plan in books.plans.values():
             entry, stop = books.orders.get(plan.entry_order_id or 0), books.orders.get(plan.stop_order_id or 0)
-            if entry is None or plan.account_id in told:
+            if entry is None or told & {(plan.account_id, plan.run_id), (plan.account_id, None)}:
                 continue
             rests = stop is not None and stop.status in (S.OPEN, S.PARTIALLY_FILLED)
             if plan.state == "PROTECTED" and (rests or plan.stop_price is None):
                 continue
             held = self._positions.get((plan.account_id, plan.run_id, plan.symbol), FLAT).quantity
-            price = books.prices[plan.symbol][0]
-            if plan.state == "CLOSED" and held * price < books.rules[plan.symbol].min_notional:
+            if plan.state == "CLOSED" and held <= self._dust.get(plan.id, ZERO):
                 continue
             if plan.state == "CLOSED" and any(p.run_id == plan.run_id and p.id > plan.id for p in books.plans.values()):
                 continue  # what the run holds belongs to its later plan

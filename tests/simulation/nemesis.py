@@ -122,6 +122,10 @@ class Nemesis:
         until_s = self.open_until_s.get((name, where))
         return until_s is not None and until_s > self.now_s()
 
+    def cuts_off(self) -> bool:
+        """Whether nobody can reach the exchange now."""
+        return any(self.is_open(name) for name in ("no connection", "maintenance", "too many requests"))
+
     # --- fates -----------------------------------------------------------------------------------------
 
     def fate(self, account_id: int, call: str) -> Fate:

@@ -176,7 +176,7 @@ class World:
         """A worker takes the lease."""
         if self.life.alive and self.worker is not None and not self.life.stopped:
             return
-        oversleep_s = self.rng.choice((0.0, 2.0, 4.0))
+        oversleep_s = self.rng.choice((0.5, 3.0, 6.0))
         self.life = Life("worker", oversleep_s=oversleep_s)
         self.worker_clock = self._machine_clock()
         self.worker = SimWorker(self.database, self.lines, self.worker_clock, self.ids, self.parts, self.say)
@@ -240,7 +240,8 @@ class World:
         self._look_after_processes()
         worker = self.worker
         in_contact = worker is not None and self.life.alive and not self.life.stopped and worker.healthy
-        self.monitor.stepped(self.loop.time(), in_contact=in_contact and not self.database.is_down)
+        cut_off = self.database.is_down or self.nemesis.cuts_off()
+        self.monitor.stepped(self.loop.time(), in_contact=in_contact and not cut_off)
         self.monitor.unknown_for_too_long(self.loop.time(), START_MS)
 
     def _somebody_acts(self) -> None:
@@ -401,7 +402,7 @@ class World:
                 line.exchange.set_price(symbol, self.price(symbol))
         for line in self.lines.values():
             line.set_stream(down=False)
-        self.life.slices_left, self.skew_ms = None, 0
+        self.life.slices_left, self.skew_ms, self.life.oversleep_s = None, 0, 8.0
         differences = ["not looked at"]
         for seconds in QUIET_S:
             for account_id in self.accounts:
