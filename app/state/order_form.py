@@ -16,6 +16,7 @@ from app.services.market.prices import prices
 from app.state.base import amount_of, handler, say, text_of, whole, work
 from app.state.orders import OrdersState
 from app.state.rows import Row, account_options
+from app.state.words import in_menu_order
 
 
 class OrderFormState(rx.State):
@@ -38,7 +39,7 @@ class OrderFormState(rx.State):
             return
         async with work(self) as unit:
             accounts = await execution.list_accounts(unit.session, user_id=unit.user_id)
-            self.symbols = sorted(await prices(unit.session, kind="PAPER"))
+            self.symbols = in_menu_order(await prices(unit.session, kind="PAPER"))
         self.accounts = account_options(accounts, active_only=True)
         self.is_open, self._intent = True, secrets.token_urlsafe(18)
 

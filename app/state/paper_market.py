@@ -47,8 +47,10 @@ class PaperMarketState(rx.State):
 
     async def _reload(self, unit: Unit, datasets: Sequence[DatasetView]) -> None:
         markets = await paper_markets(unit.session)
-        shown = next((m for m in markets if m.symbol == self.symbol), markets[0] if markets else None)
-        put(self, symbols=[m.symbol for m in markets], symbol=shown.symbol if shown else "")
+        by_symbol = {m.symbol: m for m in markets}
+        symbols = words.in_menu_order(by_symbol)
+        shown = by_symbol.get(self.symbol) or (by_symbol[symbols[0]] if symbols else None)
+        put(self, symbols=symbols, symbol=shown.symbol if shown else "")
         if shown is None:
             put(self, market={}, request={}, chart_url="")
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
@@ -10,6 +11,9 @@ from app.domain.money import plain
 
 #: Shown where a figure cannot be known (no price, no such thing yet). Never a zero that nobody measured.
 UNKNOWN = "—"
+
+#: The symbol that most people mean; menus begin with it.
+USUAL_SYMBOL = "BTCUSDT"
 
 #: Quote assets that are read in cents; all others keep their digits.
 _CENTS = {"USDT", "USDC", "FDUSD", "BUSD", "TUSD", "USD", "EUR", "DAI"}
@@ -157,3 +161,8 @@ def ago(moment: datetime | None, now: datetime) -> str:
 def number(value: Any) -> str:
     """A count with its thousands grouped."""
     return f"{int(value):,}"
+
+
+def in_menu_order(symbols: Iterable[str]) -> list[str]:
+    """Symbols as a menu lists them: by name, but first the one that most people mean."""
+    return sorted(symbols, key=lambda symbol: (symbol != USUAL_SYMBOL, symbol))
