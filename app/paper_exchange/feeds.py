@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from app.paper_exchange.candles import INTERVALS_MS, Candle
+from app.paper_exchange.candles import Candle
 from app.paper_exchange.depth import SPEEDS, DepthFeed
 from app.paper_exchange.hub import StreamHub
-from app.paper_exchange.intervals import end_ms
+from app.paper_exchange.intervals import HOUR_MS, INTERVALS_MS, end_ms, open_ms
 from app.paper_exchange.markets import LiveMarket
 from app.paper_exchange.model import Print
 from app.paper_exchange.reports import fixed
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 
 PARTIAL_LEVELS = (5, 10, 20)
 MAX_LEVELS = 5000
-HOUR_MS = 3_600_000
 #: The one other time zone whose candles are streamed.
 ZONE_MS, ZONE_SUFFIX = 8 * HOUR_MS, "@+08:00"
 
 
-def kline_row(market: LiveMarket, interval: str, candle: Candle) -> list[Any]:
-    """One REST kline: twelve elements. The taker-buy columns are half the volume: the market has no takers."""
+def kline_row(market: LiveMarket, interval: str, candle: Candle, zone_ms: int = 0) -> list[Any]:
+    """One REST kline: twelve elements, of a zone so far ahead of UTC.
+
+    The taker-buy columns are half the volume: the market has no takers.
+    """
     units = market.units
     return [
         candle.open_ms,
@@ -35,7 +38,7 @@ def kline_row(market: LiveMarket, interval: str, candle: Candle) -> list[Any]:
         units.price_text(candle.low),
         units.price_text(candle.close),
         units.quantity_text(candle.volume),
-        end_ms(interval, candle.open_ms) - 1,
+        end_ms(interval, candle.open_ms + zone_ms) - zone_ms - 1,
         f"{candle.quote:.8f}",
         candle.prints,
         units.quantity_text(candle.volume // 2),
@@ -44,9 +47,11 @@ def kline_row(market: LiveMarket, interval: str, candle: Candle) -> list[Any]:
     ]
 
 
-def kline_event(market: LiveMarket, interval: str, candle: Candle, now_ms: int, *, is_closed: bool) -> dict[str, Any]:
+def kline_event(
+    market: LiveMarket, interval: str, candle: Candle, now_ms: int, *, is_closed: bool, zone_ms: int = 0
+) -> dict[str, Any]:
     """One `kline` stream event."""
-    row = kline_row(market, interval, candle)
+    row = kline_row(market, interval, candle, zone_ms)
     symbol = market.rules.symbol
     return {
         "e": "kline",
@@ -60,19 +65,18 @@ def kline_event(market: LiveMarket, interval: str, candle: Candle, now_ms: int, 
     }  # fmt: skip
 
 
-def zone_candle(market: LiveMarket, interval: str, time_ms: int) -> Candle | None:
-    """The candle of an interval of the other time zone that holds a time, as far as it has come."""
-    length = INTERVALS_MS[interval]
-    open_ms = (time_ms + ZONE_MS) // length * length - ZONE_MS
-    part = "1h" if length >= HOUR_MS else interval
-    whole: Candle | None = None
-    for candle in market.candles.read(part, open_ms, open_ms + length - 1, length // INTERVALS_MS[part] + 1):
-        if whole is None:
-            whole = candle
-            whole.open_ms = open_ms
-        else:
-            whole.absorb(candle)
-    return whole
+def zone_event(market: LiveMarket, interval: str, last_ms: int, now_ms: int) -> dict[str, Any] | None:
+    """The `kline` event of the other time zone, after the second that opened at `last_ms`; None without candles."""
+    opens_ms = open_ms(interval, last_ms + ZONE_MS) - ZONE_MS
+    ends_ms = end_ms(interval, opens_ms + ZONE_MS) - ZONE_MS
+    part = "1h" if INTERVALS_MS[interval] >= HOUR_MS else interval
+    parts = market.candles.read(part, opens_ms, ends_ms - 1, (ends_ms - opens_ms) // INTERVALS_MS[part] + 1)
+    if not parts:
+        return None
+    whole = replace(parts[0], open_ms=opens_ms)
+    for candle in parts[1:]:
+        whole.absorb(candle)
+    return kline_event(market, interval, whole, now_ms, is_closed=last_ms + 1000 == ends_ms, zone_ms=ZONE_MS)
 
 
 def look(exchange: Exchange, symbol: str) -> DepthFeed:
@@ -215,10 +219,8 @@ def _publish_klines(exchange: Exchange, market: LiveMarket, closed: dict[str, Ca
             if forming is not None:
                 _publish_kline(streams, market, interval, forming, now_ms, is_closed=False)
         if streams.has(name + ZONE_SUFFIX):
-            zoned = zone_candle(market, interval, last_ms)
-            is_over = (last_ms + 1000 + ZONE_MS) % INTERVALS_MS[interval] == 0
-            if zoned is not None and (is_over or is_even):
-                event = kline_event(market, interval, zoned, now_ms, is_closed=is_over)
+            event = zone_event(market, interval, last_ms, now_ms)
+            if event is not None and (event["k"]["x"] or is_even):
                 streams.publish(name + ZONE_SUFFIX, event)
 
 

@@ -94,7 +94,7 @@ async def klines(call: Call) -> Any:
     if interval not in INTERVALS_MS:
         raise ApiError(-1120, "Invalid interval.")
     found = market.candles.read(interval, start, end, limit, zone_ms=zone_ms)
-    return [feeds.kline_row(market, interval, candle) for candle in found]
+    return [feeds.kline_row(market, interval, candle, zone_ms) for candle in found]
 
 
 async def depth(call: Call) -> Any:

@@ -15,8 +15,10 @@ from app.paper_exchange.exchange import Exchange
 from app.paper_exchange.hub import dumps
 from app.paper_exchange.params import Params, parse_form
 from app.paper_exchange.routes import ROUTES
+from app.paper_exchange.timeunit import in_microseconds, is_microseconds
 
 KEY_HEADER = "X-MBX-APIKEY"
+UNIT_HEADER = "X-MBX-TIME-UNIT"
 WEIGHT_HEADERS = ("X-MBX-USED-WEIGHT", "X-MBX-USED-WEIGHT-1M")
 ORDER_COUNT_HEADERS = ("X-MBX-ORDER-COUNT-10S", "X-MBX-ORDER-COUNT-1D")
 
@@ -84,7 +86,10 @@ def _handler(
                 account = authenticate(exchange, request.headers.get(KEY_HEADER))
                 payload, signature = signing.rest_payload(request.rel_url.raw_query_string, body)
                 sign_in(call, account, payload, signature)
+            micro = is_microseconds(request.headers.get(UNIT_HEADER))
             answer = await run(endpoint, call, address, weight)
+            if micro:
+                answer = in_microseconds(answer)
             if endpoint.orders:
                 counts = limits.order_counts(call.account_id, exchange.clock.now_ms())
                 headers = dict(zip(ORDER_COUNT_HEADERS, map(str, counts), strict=True))

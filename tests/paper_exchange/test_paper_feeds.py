@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -194,7 +195,7 @@ async def collect(
 async def test_candles_of_the_other_time_zone_begin_and_end_with_its_days(evening: tuple[Paper, ManualClock]) -> None:
     paper, clock = evening
     midnight = BEFORE_A_DAY_IN_CHINA + 5_000
-    names = "btcusdt@kline_1d@+08:00/btcusdt@kline_1d/btcusdt@kline_1h@+08:00"
+    names = "btcusdt@kline_1d@+08:00/btcusdt@kline_1d/btcusdt@kline_1h@+08:00/btcusdt@kline_1M@+08:00"
     async with aiohttp.ClientSession() as session, session.ws_connect(paper.url + "/stream?streams=" + names) as socket:
 
         def has_begun(frames: list[Any]) -> bool:
@@ -208,6 +209,9 @@ async def test_candles_of_the_other_time_zone_begin_and_end_with_its_days(evenin
     assert {f["data"]["k"]["x"] for f in frames if f["stream"] == "btcusdt@kline_1d"} == {False}
     hours = [f["data"]["k"] for f in frames if f["stream"] == "btcusdt@kline_1h@+08:00" and f["data"]["k"]["x"]]
     assert [k["t"] for k in hours] == [midnight - HOUR_MS]
+    month = next(f["data"]["k"] for f in frames if "1M" in f["stream"])
+    begins, ends = (datetime.fromtimestamp((ms + 8 * HOUR_MS) / 1000, UTC) for ms in (month["t"], month["T"] + 1))
+    assert (begins.day, begins.hour, ends.day, ends.hour, ends.month) == (1, 0, 1, 0, begins.month % 12 + 1)
     query = f"symbol=BTCUSDT&interval=1h&startTime={midnight - 24 * HOUR_MS}&endTime={midnight - 1}"
     rows = (await paper.raw("GET", "/api/v3/klines", query))[1]
     assert (len(rows), rows[0][1], rows[-1][4]) == (24, closed[0]["o"], closed[0]["c"])
@@ -248,6 +252,15 @@ async def test_times_come_in_microseconds_to_those_who_ask(paper: Paper) -> None
     candle = micro["btcusdt@kline_1s"]["k"]
     assert candle["T"] - candle["t"] == 1_000_000 - 1
     assert set(micro["btcusdt@ticker"]) == set(milli["btcusdt@ticker"])
+
+
+async def test_rest_answers_in_microseconds_when_a_header_asks(paper: Paper) -> None:
+    async with aiohttp.ClientSession() as session:
+        for unit, digits in (("MICROSECOND", 16), ("microsecond", 16), ("MILLISECOND", 13)):
+            async with session.get(f"{paper.url}/api/v3/time", headers={"X-MBX-TIME-UNIT": unit}) as response:
+                assert len(str((await response.json())["serverTime"])) == digits
+        async with session.get(f"{paper.url}/api/v3/time", headers={"X-MBX-TIME-UNIT": "HOUR"}) as response:
+            assert (response.status, (await response.json())["code"]) == (400, -1194)
 
 
 def test_only_times_are_scaled() -> None:
