@@ -146,7 +146,7 @@ class Stack:
     def descendants(self) -> list[psutil.Process]:
         """Every process that belongs to it now."""
         assert self.process is not None
-        return psutil.Process(self.process.pid).children(recursive=True)
+        return list(psutil.Process(self.process.pid).children(recursive=True))
 
     def child(self, command: str) -> psutil.Process:
         """The child that runs `plumbline <command>`."""
@@ -214,7 +214,7 @@ class Stack:
 @contextmanager
 def new_stack(**environment: str) -> Iterator[Stack]:
     """A stack in a fresh folder, not started; stopped and removed afterwards."""
-    stack = Stack(**environment)
+    stack = Stack(None, **environment)
     try:
         yield stack
     finally:

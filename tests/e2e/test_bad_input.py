@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from api_client import Api, error_of
-from bad_files import FIRST_MS, HOUR_MS, candle_rows, csv, large_file
+from candle_files import FIRST_MS, HOUR_MS, candle_rows, csv, large_file
 from stack import COMMAND, ROOT, Stack, clean_environment
 from strategies import hold
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from api_client import Api
-from bad_files import candle_rows, csv
+from candle_files import candle_rows, csv
 from playwright.sync_api import expect
 from stack import Stack
 from strategies import hold

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from api_client import EMAIL, PASSWORD
-from bad_files import REAL, hourly_file
+from candle_files import REAL, REAL_MINUTES, hourly_file
 from playwright.sync_api import Locator, expect
 from stack import Stack, new_stack, wait_for
 from watched import Watched
@@ -118,12 +118,21 @@ def import_candles(watched: Watched, file: Path) -> None:
     expect(page.get_by_test_id("gaps").locator("tbody tr")).to_have_count(int(gaps.split()[0]))
     chart_is_drawn(page.get_by_test_id("dataset-chart"))
     watched.shot("imported")
+    if REAL_MINUTES.exists():
+        page.get_by_test_id("dataset-file").set_input_files(REAL_MINUTES)
+        expect(page.get_by_test_id("dataset-timeframe")).to_have_value("1m")
+        page.get_by_test_id("dataset-import").click()
+        minutes = page.get_by_test_id("datasets").locator("tbody tr", has_text="BTCUSDT-1m")
+        expect(minutes.get_by_test_id("dataset-rows")).to_have_text("130,708", timeout=60_000)
+        expect(minutes.get_by_test_id("dataset-gaps")).to_have_text("no gaps")
 
 
 def replay_them(watched: Watched) -> None:
     page = watched.page
     expect(page.get_by_test_id("market-source")).to_have_text("Synthetic")
     page.get_by_test_id("change-market").click()
+    hours = page.locator("#dataset_id option", has_text="· 1h ·")
+    page.locator("#dataset_id").select_option(value=hours.get_attribute("value"))
     page.get_by_label("Start at candle").fill("3000")
     watched.shot("choose-replay")
     page.get_by_test_id("apply-market").click()

@@ -47,6 +47,9 @@ def test_eight_requests_at_once_with_one_key_make_one_order(api: Api, account_id
 
     resting = api.wait_for_order(order_id, {"OPEN"})
     assert [event["kind"] for event in resting["events"]].count("attempt_sent") == 1
+    created = resting["events"][0]
+    assert created["kind"] == "created"
+    assert created["occurred_at"] <= created["recorded_at"]
     api.delete(f"/orders/{order_id}")
     api.wait_for_order(order_id, {"CANCELED"})
 

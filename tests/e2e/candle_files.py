@@ -12,7 +12,9 @@ from stack import ROOT
 HOUR_MS = 3_600_000
 FIRST_MS = 1_700_000_000_000 // HOUR_MS * HOUR_MS
 HEADER = "open_time,open,high,low,close,volume"
+#: Real candles, when they lie beside the project.
 REAL = ROOT.parent / "shared" / "data" / "BTCUSDT-1h.csv.gz"
+REAL_MINUTES = REAL.with_name("BTCUSDT-1m.csv.gz")
 
 
 def candle_rows(count: int, *, price: float = 100_000.0, first_ms: int = FIRST_MS, step_ms: int = HOUR_MS) -> list[str]:
