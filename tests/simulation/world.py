@@ -324,7 +324,8 @@ class World:
                 self.say("exchange", f"ends {order.client_order_id}", status)
                 line.exchange.cancel_by_exchange(order.client_order_id, status=status)
         if wants("late fill"):
-            ended = [o for o in line.exchange.book() if o.status in ("CANCELED", "EXPIRED") and o.remaining > 0]
+            ours = (o for o in line.exchange.book() if o.client_order_id.startswith(OURS))
+            ended = [o for o in ours if o.status in ("CANCELED", "EXPIRED") and o.remaining > 0]
             if ended:
                 order = rng.choice(ended)
                 quantity = (order.remaining / 3).quantize(D("0.00001"))
