@@ -78,16 +78,27 @@ def worker() -> None:
     run(settings.model_copy(update={"database_url_worker": database_url(settings, "worker")}))
 
 
-@cli.command(rich_help_panel=_RUN)
-def paper() -> None:
-    """Run only the paper exchange: a Binance Spot look-alike with money that is not real."""
+@cli.command(
+    rich_help_panel=_RUN,
+    add_help_option=False,  # the exchange has its own options and its own help
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def paper(context: typer.Context) -> None:
+    """Run only the paper exchange: a Binance Spot look-alike with money that is not real. See `paper --help`."""
     from app.paper_exchange.errors import StartError
     from app.paper_exchange.main import run
-    from app.paper_exchange.settings import PaperSettings
+    from app.paper_exchange.options import read_options
+    from app.secret_files import ensure_key, make_private_dir
 
     settings = _process("paper")
-    wanted = PaperSettings(
-        data_file=settings.data_dir / "paper-exchange.db",
+    if settings.paper_control_token_file.is_relative_to(settings.secrets_dir):
+        # Alone on a fresh machine nobody has made it yet; one that was named elsewhere is its owner's to make.
+        make_private_dir(settings.secrets_dir)
+        ensure_key(settings.paper_control_token_file)
+    wanted = read_options(
+        context.args,
+        "plumbline paper",
+        data=settings.data_dir / "paper-exchange.db",
         host=settings.paper_host,
         port=settings.paper_port,
         control_token_file=settings.paper_control_token_file,
