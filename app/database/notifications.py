@@ -56,7 +56,7 @@ class Listener:
         while True:
             try:
                 await self._listen()
-            except psycopg.OperationalError as error:
+            except (psycopg.Error, OSError, TimeoutError) as error:
                 log.warning("notifications lost; connecting again", error=str(error).strip(), pause_s=self._pause_s)
             await asyncio.sleep(self._pause_s)
             self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)

@@ -63,10 +63,15 @@ class AccountWork:
         opened = []
         for account, credential in rows:
             account_id = account.id or 0
-            if account_id not in self.trading:
+            if account_id in self.trading:
+                continue
+            try:
                 key = self._vault.open(credential.private_key_box, account_id=account_id)
-                self.trading[account_id] = self._open_session(credential.api_key, key)
-                opened.append(account_id)
+            except PlumblineError as error:
+                await self._set_state(account, AccountState.FAILED, error.message)
+                continue
+            self.trading[account_id] = self._open_session(credential.api_key, key)
+            opened.append(account_id)
         for gone in self.trading.keys() - {account.id for account, _ in rows}:
             consumer = self._consumers.pop(gone, None)
             if consumer is not None:

@@ -14,7 +14,7 @@ from sqlmodel import col
 
 from app.database.refusals import Refusal, refusal_of
 from app.domain.clock import to_datetime
-from app.domain.errors import PlumblineError
+from app.domain.errors import InvariantViolated, PlumblineError
 from app.logs import get_logger
 from app.models.execution import JobRun
 from app.services.exchange.protocol import AskingFailed
@@ -24,6 +24,8 @@ log = get_logger(__name__)
 
 #: What the outside world may do to a loop at any time; the next round starts from the rows again.
 TRANSIENT = (DBAPIError, PoolTimeout, AskingFailed, PlumblineError, OSError, TimeoutError)
+#: What one item of a round may do besides without taking the others with it: a fault of ours, told and gone on.
+FAULTS = (LookupError, ValueError, ArithmeticError, InvariantViolated)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 
 
@@ -35,7 +37,7 @@ async def forever(name: str, once: Callable[[], Awaitable[None]]) -> None:
             await once()
             pause_s = _FIRST_PAUSE_S
         except TRANSIENT as error:
-            _end_if_fenced(error)
+            end_if_fenced(error)
             log.warning("a loop failed and goes on", loop=name, error=_words(error), pause_s=pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
@@ -47,7 +49,7 @@ class JobBoard:
     def __init__(self, sessions: async_sessionmaker[AsyncSession], now_ms: Callable[[], int]) -> None:
         self._sessions = sessions
         self._now_ms = now_ms
-        self.finished_monotonic_s: dict[str, float] = {}
+        self.ended_monotonic_s: dict[str, float] = {}  # job → when it last came to an end, well or not
 
     def job(
         self, name: str, work: Callable[[], Awaitable[object]], *, deadline_s: float
@@ -60,11 +62,11 @@ class JobBoard:
                 async with asyncio.timeout(deadline_s):
                     await work()
             except TRANSIENT as failure:
-                _end_if_fenced(failure)
+                end_if_fenced(failure)
                 error = _words(failure)
                 log.warning("job failed", job=name, error=error)
-            else:
-                self.finished_monotonic_s[name] = time.monotonic()
+            finally:
+                self.ended_monotonic_s[name] = time.monotonic()
             await self._record(name, started_ms, round((time.monotonic() - started_s) * 1000), error)
 
         return run
@@ -86,7 +88,7 @@ class JobBoard:
             log.warning("job result not recorded", job=name, error=_words(failure))
 
 
-def _end_if_fenced(error: BaseException) -> None:
+def end_if_fenced(error: BaseException) -> None:
     """A write refused for its epoch means that another worker has taken over: stop at once."""
     if isinstance(error, DBAPIError) and refusal_of(error) is Refusal.FENCED:
         raise LeaseLost("a write was refused: another worker has taken over") from error

@@ -7,8 +7,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from app.domain.clock import Clock, Ids
-from app.domain.orders import Order, OrderStatus
-from app.jobs.guard import TRANSIENT
+from app.domain.orders import Order, OrderStatus, OrderType
+from app.jobs.guard import FAULTS, TRANSIENT, end_if_fenced
 from app.logs import get_logger
 from app.services.execution import plans
 from app.services.execution.store import Store
@@ -25,15 +25,24 @@ class OrderLanes:
     """Claims and sends orders, sends cancels, asks about unknown outcomes, advances plans."""
 
     def __init__(
-        self, store: Store, submitter: Submitter, clock: Clock, ids: Ids, *, may_send: Callable[[], bool]
+        self,
+        store: Store,
+        submitter: Submitter,
+        clock: Clock,
+        ids: Ids,
+        *,
+        may_send: Callable[[], bool],
+        may_exit: Callable[[], bool],
     ) -> None:
         self._store = store
         self._submitter = submitter
         self._clock = clock
         self._ids = ids
         self._may_send = may_send
+        self._may_exit = may_exit
         self._busy: set[int] = set()  # accounts with a request on the wire
         self._asked: dict[int, int] = {}  # order id → queries made since it was sent
+        self._asking: set[int] = set()  # orders with a query on the wire
         self._cancelled_at: dict[int, float] = {}  # order id → when a cancel was last sent (loop time)
         self._tasks: set[asyncio.Task[None]] = set()
         self.orders_hint = asyncio.Event()
@@ -43,7 +52,8 @@ class OrderLanes:
         """Claim every NEW order that may be sent now, one in flight an account; then wait for a hint."""
         await _wait(self.orders_hint)
         while True:
-            order = await self._submitter.claim(may_send=self._may_send(), busy=frozenset(self._busy))
+            busy = frozenset(self._busy)
+            order = await self._submitter.claim(may_send=self._may_send(), may_exit=self._may_exit(), busy=busy)
             if order is None:
                 return
             if order.status is OrderStatus.SUBMITTED:
@@ -75,18 +85,27 @@ class OrderLanes:
         await self._submitter.cancel(order)
 
     async def ask_about_unknown(self) -> None:
-        """Query orders without a confirmed arrival at 1, 2, 5, 10, 20, 40 s after they were sent."""
+        """Query at 1, 2, 5, 10, 20, 40 s after sending: orders not confirmed, and market orders that should be done."""
         async with self._store.transaction() as tx:
             in_flight = await tx.in_flight()
-        orders = [o for o in in_flight if o.exchange_order_id is None and self._submitter.reaches(o.account_id)]
+        waiting = [o for o in in_flight if o.exchange_order_id is None or o.type is OrderType.MARKET]
+        orders = [o for o in waiting if self._submitter.reaches(o.account_id)]
         for order in orders:
             age_s = (self._clock.exchange_now_ms() - (order.signed_timestamp_ms or 0)) / 1000
             due = sum(age_s >= after_s for after_s in QUERY_AFTER_S)
-            if order.account_id not in self._busy and due > self._asked.get(order.id, 0):
+            asking = order.account_id in self._busy or order.id in self._asking
+            if not asking and due > self._asked.get(order.id, 0):
                 self._asked[order.id] = due
-                await self._submitter.ask(order)
+                self._asking.add(order.id)
+                self._spawn(self._ask(order))
         self._asked = {o.id: n for o in orders if (n := self._asked.get(o.id)) is not None}
         await asyncio.sleep(0.5)
+
+    async def _ask(self, order: Order) -> None:
+        try:
+            await self._submitter.ask(order)
+        finally:
+            self._asking.discard(order.id)
 
     async def advance_plans(self) -> None:
         """Take every open plan as far as it goes; then wait for a hint."""
@@ -94,8 +113,12 @@ class OrderLanes:
         async with self._store.transaction() as tx:
             open_plans = await tx.plans_open()
         for plan in open_plans:
-            async with self._store.transaction() as tx:
-                await plans.advance(tx, plan.id, clock=self._clock, ids=self._ids)
+            try:
+                async with self._store.transaction() as tx:
+                    await plans.advance(tx, plan.id, clock=self._clock, ids=self._ids)
+            except (*TRANSIENT, *FAULTS) as error:
+                end_if_fenced(error)
+                log.error("a plan could not be advanced", plan_id=plan.id, error=repr(error))
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         async def guarded() -> None:
@@ -103,7 +126,7 @@ class OrderLanes:
                 await work
             except ForeignOrder as foreign:
                 log.error("an answer was about an order that is not ours", order=str(foreign))
-            except TRANSIENT as error:
+            except (*TRANSIENT, *FAULTS) as error:
                 # The answer is lost to the books for now; the query about unknown outcomes finds it again.
                 log.warning("an answer could not be booked", error=str(error))
 

@@ -24,6 +24,7 @@ from app.domain.errors import PlumblineError
 from app.domain.money import plain
 from app.domain.orders import EventSource, OrderStatus, OrderType, Side
 from app.domain.symbols import SymbolRules, notional_failure, price_failure, quantity_failure, round_quantity
+from app.jobs.guard import FAULTS, TRANSIENT, end_if_fenced
 from app.logs import get_logger
 from app.models.execution import Account, AccountKind, OrderRow, PaperMarket, Plan, PlanState
 from app.models.strategy import Decision, Run, RunState, StopMode, StrategyVersion
@@ -76,8 +77,19 @@ class StrategyTicker:
             for run in runs:
                 try:
                     await self._tick_run(run, may_enter=may_enter, why_not=why_not)
-                except PlumblineError as error:
-                    log.warning("run could not be ticked", run_id=run.id, reason=error.message)
+                except TRANSIENT as error:
+                    end_if_fenced(error)
+                    log.warning("run could not be ticked", run_id=run.id, error=str(error))
+                except FAULTS as fault:
+                    await self._give_up(run, fault)
+
+    async def _give_up(self, run: Run, fault: Exception) -> None:
+        """A fault in one run stops that run, keeps its protection, and calls a person."""
+        log.error("run stopped for a fault", run_id=run.id, error=repr(fault))
+        reason = "it could not be evaluated; its position stays protected"
+        async with self._store.transaction() as tx:
+            await tx.add_incident("RUN_FAULT", f"run {run.id} was stopped: {fault!r}", account_id=run.account_id)
+            await _set(tx.session, run, state=RunState.STOPPING, stop_mode=StopMode.KEEP_PROTECTED, reason=reason)
 
     async def wanted_candles(self) -> list[tuple[str, str, int]]:
         """(symbol, timeframe, candles of history) that active runs need from their venue."""
@@ -144,6 +156,8 @@ class StrategyTicker:
     async def _stop(self, run: Run) -> None:
         """Finish a stop: at once when the position stays protected, else when the plan has sold it."""
         async with self._store.transaction() as tx:
+            fresh = select(Run).where(col(Run.id) == run.id).with_for_update()
+            run = (await tx.session.execute(fresh.execution_options(populate_existing=True))).scalar_one()
             plans = [p for p in await tx.plans_open(run.account_id) if p.run_id == run.id]
             if run.stop_mode == StopMode.CLOSE.value and plans:
                 for open_plan in plans:
@@ -172,6 +186,8 @@ class StrategyTicker:
         late = self._is_late(close_time_ms, strategy.timeframe)
         async with self._store.transaction() as tx:
             session = tx.session
+            if not await _still_running(session, run):
+                return  # stopped since the tick began
             decision: dict[str, Any] = {
                 "run_id": run.id,
                 "open_time_ms": open_time_ms,
@@ -205,9 +221,9 @@ class StrategyTicker:
 
     async def _leave(self, tx: PostgresTransaction, open_plan: PlanRecord) -> dict[str, Any]:
         plan = await tx.plan(open_plan.id)
-        holding = (PlanState.PROTECTING.value, PlanState.PROTECTED.value)
-        if plan is None or plan.exit_reason or plan.state not in holding:
-            return {"reason": "the exit rule is true; the position is already on its way out or not yet entered"}
+        leaving = (PlanState.EXITING.value, PlanState.CLOSED.value)
+        if plan is None or plan.exit_reason or plan.state in leaving:
+            return {"reason": "the exit rule is true; the position is already on its way out"}
         await tx.save_plan(replace(plan, exit_reason="rule"))
         await tx.wake("plans")
         return {"action": "exit", "reason": "the exit rule is true: the position is sold at market"}
@@ -339,6 +355,12 @@ async def _own_brakes(
     return entry_refusal(strategy.limits, open_positions=0, entries_today=today.scalar_one(), bars_since_exit=since)
 
 
+async def _still_running(session: AsyncSession, run: Run) -> bool:
+    """Whether the run is still RUNNING, held so until the commit: a stop waits for this decision, or wins."""
+    state = select(col(Run.state)).where(col(Run.id) == run.id).with_for_update()
+    return (await session.execute(state)).scalar_one() == RunState.RUNNING.value
+
+
 async def _venue_of(session: AsyncSession, run: Run) -> str:
     """The venue whose candles an account's runs decide on: its own exchange's, and no other."""
     account = await session.get(Account, run.account_id)
@@ -378,7 +400,8 @@ async def stop_runs_after_recovery(store: PostgresStore, *, now_ms: int, reason:
             "stop_reason": reason,
             "stopped_at": to_datetime(now_ms),
         }
-        active = col(Run.state) != RunState.STOPPED.value
+        # A run that is STOPPING goes on closing its position, as was asked.
+        active = col(Run.state).in_([RunState.STARTING.value, RunState.RUNNING.value])
         stopped = await session.execute(update(Run).where(active).values(values).returning(Run))
         runs = list(stopped.scalars())
         for run in runs:

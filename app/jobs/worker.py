@@ -11,6 +11,7 @@ import random
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy import delete, insert
@@ -29,7 +30,7 @@ from app.jobs.market_work import MarketWork
 from app.jobs.order_lanes import OrderLanes
 from app.jobs.strategy_tick import StrategyTicker, stop_runs_after_recovery
 from app.logs import get_logger
-from app.models.execution import Notice, ServiceState
+from app.models.execution import AccountState, Notice, ServiceState
 from app.models.strategy import Decision
 from app.services.exchange.binance import BinanceMarketData, BinanceSession, Endpoints
 from app.services.exchange.clock import ClockVerdict, measure_offset, verdict
@@ -48,6 +49,7 @@ log = get_logger(__name__)
 RECONCILE_EVERY_S, CLOCK_EVERY_S, PRICES_EVERY_S = 60, 60, 5
 TICK_EVERY_S = 5  # the net behind the candle closes
 WATCHDOG_S = 180.0
+RECONCILE_AT_ONCE, ACCOUNT_DEADLINE_S = 4, 40.0
 DRAIN_S = 12.0
 KEEP_QUIET_DECISIONS_MS = 7 * 86_400_000
 
@@ -155,7 +157,12 @@ class Worker:
         self._submitter = Submitter(self._store, self._account_work.trading, self._clock, times)
         self._reconciler = Reconciler(self._store, self._account_work.trading, self._submitter, self._clock)
         self._lanes = OrderLanes(
-            self._store, self._submitter, self._clock, self._ids, may_send=lambda: not self._why_not()
+            self._store,
+            self._submitter,
+            self._clock,
+            self._ids,
+            may_send=lambda: not self._why_not(),
+            may_exit=lambda: self._healthy,
         )
         self._ticker = StrategyTicker(self._store, self._clock, self._ids)
         self._market_work = MarketWork(
@@ -239,9 +246,15 @@ class Worker:
             return f"the exchange cannot be reached: {error}"
         for account_id in list(self._account_work.trading):
             result = await self._reconciler.run(account_id, trigger="recovery", sweep_history=True)
-            if result.error:
+            if result.error and await self._is_active(account_id):
                 return f"account {account_id} could not be reconciled: {result.error}"
         return ""
+
+    async def _is_active(self, account_id: int) -> bool:
+        """Whether an account still trades; a pass may have frozen it, and then nobody waits for it."""
+        async with self._store.transaction() as tx:
+            account = await tx.account(account_id)
+        return account is not None and account.state == AccountState.ACTIVE.value
 
     async def _say_state(self, state: ServiceState, reason: str) -> None:
         try:
@@ -292,7 +305,7 @@ class Worker:
                 "interval",
                 seconds=seconds,
                 id=name,
-                next_run_time=now if seconds <= 60 else None,
+                next_run_time=now if seconds <= 60 else now + timedelta(seconds=seconds),
                 timezone="UTC",
             )
         return scheduler
@@ -314,9 +327,9 @@ class Worker:
         begun = time.monotonic()
         while True:
             await asyncio.sleep(5)
-            last = self._board.finished_monotonic_s.get("reconciliation", begun)
+            last = self._board.ended_monotonic_s.get("reconciliation", begun)
             if time.monotonic() - last > WATCHDOG_S:
-                raise WatchdogFired(f"no reconciliation for {WATCHDOG_S:.0f} s")
+                raise WatchdogFired(f"no reconciliation came to an end for {WATCHDOG_S:.0f} s")
 
     async def _sync_clock(self) -> None:
         sample = await measure_offset(self._market_data, self._clock.now_ms)
@@ -335,8 +348,21 @@ class Worker:
                 log.info("clock checked", time_drift_seconds=drift_s)
 
     async def _reconcile_all(self, trigger: str) -> None:
-        for account_id in list(self._account_work.trading):
-            await self._reconciler.run(account_id, trigger=trigger)
+        """Every account, a few at once; one that is slow or fails takes nothing from the others."""
+        turns = asyncio.Semaphore(RECONCILE_AT_ONCE)
+
+        async def one(account_id: int) -> None:
+            async with turns, asyncio.timeout(ACCOUNT_DEADLINE_S):
+                await self._reconciler.run(account_id, trigger=trigger)
+
+        accounts = list(self._account_work.trading)
+        results = await asyncio.gather(*(one(a) for a in accounts), return_exceptions=True)
+        failures = [r for r in results if isinstance(r, BaseException)]
+        for account_id, outcome in zip(accounts, results, strict=True):
+            if isinstance(outcome, BaseException):
+                log.warning("an account could not be reconciled", account_id=account_id, error=repr(outcome))
+        if failures:
+            raise failures[0]
 
     async def _reconcile_on_hint(self) -> None:
         await self._reconcile_hint.wait()

@@ -251,6 +251,7 @@ class Plan(SQLModel, table=True):
     )  # leave at market after this (exchange time)
     exit_reason: str = Field(default="", sa_column=words(default=""))  # rule | stop | time | stopped | kill_switch
     tries: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default=text("0")))
+    next_try_ms: int | None = Field(default=None, sa_column=big(nullable=True))  # of a refused stop or exit
     opened_at: datetime | None = Field(default=None, sa_column=moment(now=True))
     closed_at: datetime | None = Field(default=None, sa_column=moment(nullable=True))
 

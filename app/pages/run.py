@@ -7,7 +7,7 @@ from typing import Any
 import reflex as rx
 
 from app.components.badges import badge, sign_class
-from app.components.dialogs import close_button, dialog
+from app.components.dialogs import close_button, confirm, dialog
 from app.components.fields import submit
 from app.components.html import (
     Row,
@@ -166,7 +166,19 @@ def _plan() -> rx.Component:
           class_name="note"),
     )  # fmt: skip
     nothing = empty("No position was opened yet", "An entry makes a plan.")
-    return panel("Plan", when(row["state"], shown, nothing), actions=[badge(row["state"], row["tone"], "plan-state")])
+    close = confirm(
+        button("Close the position …", class_name="btn danger", type="button", data_testid="close-position"),
+        title="Close the position",
+        text=_CLOSE,
+        action="Sell it now",
+        on_confirm=RunState.close_position,
+        testid="confirm-close",
+    )
+    return panel(
+        "Plan",
+        when(row["state"], shown, nothing),
+        actions=[when(row["closable"], close), badge(row["state"], row["tone"], "plan-state")],
+    )
 
 
 def _plan_fact(row: Row) -> rx.Component:

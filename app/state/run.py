@@ -72,7 +72,7 @@ class RunState(PageState, rx.State):
             self,
             run=run_row(run, position or None),
             position=position,
-            plan=_plan_row(detail.plan),
+            plan=_plan_row(detail.plan, stopped=run.state == "STOPPED"),
             plan_facts=_plan_facts(detail.plan),
             reading=detail.version.reading,
             decisions=[decision_row(decision) for decision in detail.decisions],
@@ -114,7 +114,15 @@ class RunState(PageState, rx.State):
     @handler
     async def stop(self, form: dict[str, Any]) -> None:
         """Ask the run to stop, keeping its position protected or closing it."""
-        mode = StopMode.CLOSE if text_of(form, "mode") == StopMode.CLOSE.value else StopMode.KEEP_PROTECTED
+        closes = text_of(form, "mode") == StopMode.CLOSE.value
+        await self._stop(StopMode.CLOSE if closes else StopMode.KEEP_PROTECTED)
+
+    @handler
+    async def close_position(self) -> None:
+        """Sell the position that a stopped run still holds under its stop."""
+        await self._stop(StopMode.CLOSE)
+
+    async def _stop(self, mode: StopMode) -> None:
         async with work(self) as unit:
             await stop_run(
                 unit.session,
@@ -142,8 +150,15 @@ def _marker(fill: BookedFill) -> dict[str, Any]:
     }
 
 
-def _plan_row(plan: PlanView | None) -> Row:
-    return {"state": words.status_words(plan.state), "tone": words.tone(plan.state)} if plan else {}
+def _plan_row(plan: PlanView | None, *, stopped: bool) -> Row:
+    if plan is None:
+        return {}
+    closable = stopped and plan.state in ("PROTECTING", "PROTECTED")
+    return {
+        "state": words.status_words(plan.state),
+        "tone": words.tone(plan.state),
+        "closable": "yes" if closable else "",
+    }
 
 
 def _plan_facts(plan: PlanView | None) -> list[Row]:

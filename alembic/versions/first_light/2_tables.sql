@@ -433,6 +433,7 @@ CREATE TABLE execution.plans (
     time_stop_ms bigint,
     exit_reason text DEFAULT '' NOT NULL,
     tries integer DEFAULT 0 NOT NULL,
+    next_try_ms bigint,
     opened_at timestamptz DEFAULT now() NOT NULL,
     closed_at timestamptz,
     PRIMARY KEY (id),

@@ -84,7 +84,8 @@ class BinanceSession(TradingSession):
             return NotSent(f"client order id {request.client_order_id!r} is not one the exchange takes")
         params = order_params(request)
         params["timestamp"], params["recvWindow"] = signed_timestamp_ms, recv_window_ms
-        reply = await self._client.send(Purpose.PLACE, WEIGHT_ORDER, lambda: self._client.create_order(**params))
+        purpose = Purpose.CANCEL if request.is_exit else Purpose.PLACE
+        reply = await self._client.send(purpose, WEIGHT_ORDER, lambda: self._client.create_order(**params))
         if not isinstance(reply, Answer):
             return reply
         if not reply.is_ok:

@@ -34,6 +34,7 @@ class OrderRequest:
     quote_quantity: Decimal | None = None
     price: Decimal | None = None
     stop_price: Decimal | None = None
+    is_exit: bool = False  # it protects or leaves a position: it may use the share of the budget kept for that
 
 
 # --- outcomes of placing and cancelling ------------------------------------------------------------------

@@ -83,6 +83,8 @@ class RestClient(AsyncClient):  # type: ignore[misc]  # the library is untyped
         self, purpose: Purpose, weight: int, call: Callable[[], Awaitable[Answer]]
     ) -> Answer | NotSent | Unknown:
         """Make one call of the library; what the network did to it becomes a value."""
+        if self.session.closed:
+            return NotSent("the account's session was closed")
         wait_s = self.budget.wait_s(weight, purpose)
         if wait_s > 0:
             return NotSent(f"held back for {wait_s:.1f} s: the exchange's request limit is used up")

@@ -7,7 +7,7 @@ A stopped or crashed strategy makes no new entries, but its plans go on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -20,22 +20,33 @@ from app.models.execution import PlanState
 from app.services.execution.intents import OrderDraft, Owner, commit_intent, request_cancel
 from app.services.execution.store import PlanRecord, Transaction
 
-#: How often a stop or an exit may be refused before a person is called.
-MOST_TRIES = 5
+#: Waits between tries to place a stop or to sell; the last one for ever. Nobody stops trying.
+RETRY_AFTER_MS = (1_000, 2_000, 5_000, 10_000, 30_000, 60_000)
+#: After this many refused tries in a row a person is called (and the tries go on).
+CALL_AFTER_TRIES = 4
+#: The engine itself refused a stop: most often the price is already below it, and then a stop means "sell now".
+ENGINE_REFUSAL = "-2010"
 ENTERING, PROTECTING, PROTECTED, EXITING, CLOSED = (s.value for s in PlanState)
+_RESTING = frozenset({OrderStatus.OPEN, OrderStatus.PARTIALLY_FILLED})
 
 
 @dataclass(frozen=True, slots=True)
 class PlanFacts:
-    """What a plan is decided on. `held` is the run's position in base, net of fees paid in base."""
+    """What a plan is decided on.
+
+    `held` is the run's position in base, net of fees paid in base; `free` is what the account has of it that no
+    working order reserves. `stray` is a working sell order of the plan that is neither its stop nor its exit.
+    """
 
     entry: Order | None
     stop: Order | None
     exit: Order | None
     held: Decimal
+    free: Decimal
     price: Decimal | None
     rules: SymbolRules
     now_ms: int
+    stray: Order | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +58,8 @@ class PlaceStop:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelStop:
-    """Take the resting stop away, because the position is to be sold or is gone."""
+class CancelSell:
+    """Take a working sell order away, because the position is to be sold otherwise or is gone."""
 
     order_id: int
 
@@ -60,19 +71,30 @@ class SellAll:
     quantity: Decimal
 
 
+Act = PlaceStop | CancelSell | SellAll
+
+
 @dataclass(frozen=True, slots=True)
-class CallAPerson:
-    """Open an incident."""
+class Alarm:
+    """Something a person has to know; the plan goes on."""
 
     kind: str
     message: str
 
 
-Act = PlaceStop | CancelStop | SellAll | CallAPerson
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A plan's next state, the one act it needs now, and what a person is to be told."""
+
+    plan: PlanRecord
+    act: Act | None = None
+    alarm: Alarm | None = None
 
 
-def decide(plan: PlanRecord, facts: PlanFacts) -> tuple[PlanRecord, Act | None]:
-    """The plan's next state and the one act it needs now; the same plan and None when it has to wait."""
+def decide(plan: PlanRecord, facts: PlanFacts) -> Move:
+    """What a plan does next; the same plan and no act when it has to wait."""
+    if facts.stray is not None and facts.stray.status is not OrderStatus.CANCELING:
+        return Move(plan, CancelSell(facts.stray.id))
     match plan.state:
         case PlanState.ENTERING.value:
             return _entering(plan, facts)
@@ -82,7 +104,7 @@ def decide(plan: PlanRecord, facts: PlanFacts) -> tuple[PlanRecord, Act | None]:
             return _protected(plan, facts)
         case PlanState.EXITING.value:
             return _exiting(plan, facts)
-    return plan, None
+    return Move(plan)
 
 
 def stop_price(spec: dict[str, str], entry_price: Decimal, rules: SymbolRules) -> Decimal | None:
@@ -97,72 +119,96 @@ def stop_price(spec: dict[str, str], entry_price: Decimal, rules: SymbolRules) -
     return None
 
 
-def sellable(facts: PlanFacts) -> Decimal:
-    """The part of the position that can be sold in one order; 0 when what is left is dust."""
-    quantity = round_quantity(facts.rules, max(facts.held, ZERO), is_market=True)
-    if quantity == 0 or quantity_failure(facts.rules, quantity, is_market=True) is not None:
-        return ZERO
-    if facts.price is not None and notional_failure(facts.rules, quantity * facts.price, is_market=True) is not None:
-        return ZERO
-    return quantity
+def reopened(plan: PlanRecord) -> PlanRecord:
+    """A closed plan whose entry turned out to have bought after all: its coins need their stop."""
+    return replace(plan, state=PROTECTING, exit_reason="", tries=0, next_try_ms=None)
 
 
-def _entering(plan: PlanRecord, facts: PlanFacts) -> tuple[PlanRecord, Act | None]:
+def sellable(facts: PlanFacts, quantity: Decimal) -> Decimal:
+    """The part of `quantity` that one market order can sell; 0 when it is dust."""
+    rules = facts.rules
+    most = rules.market_max_qty or rules.max_qty
+    part = round_quantity(rules, min(quantity, most) if most else quantity, is_market=True)
+    if part <= 0 or quantity_failure(rules, part, is_market=True) is not None:
+        return ZERO
+    if facts.price is not None and notional_failure(rules, part * facts.price, is_market=True) is not None:
+        return ZERO
+    return part
+
+
+def _entering(plan: PlanRecord, facts: PlanFacts) -> Move:
     entry = facts.entry
     if entry is None or entry.status not in FINAL:
-        return plan, None
+        return Move(plan)
     if entry.filled == 0:
-        return _closed(plan, f"the entry was {entry.status.lower()}"), None
-    price = stop_price(plan.stop_spec, entry.filled_quote / entry.filled, facts.rules)
-    return replace(plan, state=PROTECTING, stop_price=price), None
+        return Move(_closed(plan, f"the entry was {entry.status.lower()}"))
+    return Move(replace(plan, state=PROTECTING))
 
 
-def _protecting(plan: PlanRecord, facts: PlanFacts) -> tuple[PlanRecord, Act | None]:
-    stop = facts.stop
+def _protecting(plan: PlanRecord, facts: PlanFacts) -> Move:
+    stop, entry = facts.stop, facts.entry
     if stop is not None and stop.status not in FINAL:
-        return (replace(plan, state=PROTECTED), None) if stop.status in _RESTING else (plan, None)
-    quantity = sellable(facts)
-    if quantity == 0:
-        return _closed(plan, "stop" if stop is not None and stop.filled > 0 else "nothing left to protect"), None
-    if plan.exit_reason or plan.stop_price is None:
-        return replace(plan, state=EXITING if plan.exit_reason else PROTECTED), None
-    if stop is not None and stop.status is OrderStatus.REJECTED:
-        # Most often the price is already below the stop: what a stop is for is to sell now.
-        return replace(plan, state=EXITING, exit_reason="stop"), None
-    if plan.tries >= MOST_TRIES:
-        words = f"the stop of a {plan.symbol} position ended {plan.tries} times; the position is sold"
-        return replace(plan, state=EXITING, exit_reason="stop"), CallAPerson("STOP_LOST", words)
-    return replace(plan, tries=plan.tries + 1), PlaceStop(quantity, plan.stop_price)
-
-
-_RESTING = frozenset({OrderStatus.OPEN, OrderStatus.PARTIALLY_FILLED})
-
-
-def _protected(plan: PlanRecord, facts: PlanFacts) -> tuple[PlanRecord, Act | None]:
-    if facts.stop is not None and facts.stop.status in FINAL:
-        return replace(plan, state=PROTECTING), None  # filled: closes there; ended otherwise: placed again
+        if stop.status not in _RESTING:
+            return Move(plan)
+        return Move(replace(plan, state=PROTECTED, tries=0, next_try_ms=None))
+    if sellable(facts, facts.held) == 0:
+        return Move(_closed(plan, "stop" if stop is not None and stop.filled > 0 else "too little left to sell"))
     if plan.exit_reason:
-        return replace(plan, state=EXITING), None
+        return Move(replace(plan, state=EXITING, next_try_ms=None))
+    if plan.stop_price is None and entry is not None and entry.filled > 0:
+        price = stop_price(plan.stop_spec, entry.filled_quote / entry.filled, facts.rules)
+        if price is None:
+            return Move(replace(plan, state=PROTECTED))
+        return Move(replace(plan, stop_price=price))
+    if stop is not None and stop.status is OrderStatus.REJECTED and stop.reject_code == ENGINE_REFUSAL:
+        return Move(replace(plan, state=EXITING, exit_reason="stop", next_try_ms=None))
+    if plan.stop_price is None:
+        return Move(replace(plan, state=PROTECTED))
+    at = plan.stop_price
+    return _try(plan, facts, lambda quantity: PlaceStop(quantity, at), "no stop could be placed for")
+
+
+def _protected(plan: PlanRecord, facts: PlanFacts) -> Move:
+    if facts.stop is not None and facts.stop.status in FINAL:
+        return Move(replace(plan, state=PROTECTING))  # filled: closes there; ended otherwise: placed again
+    if plan.exit_reason:
+        return Move(replace(plan, state=EXITING))
     if plan.time_stop_ms is not None and facts.now_ms >= plan.time_stop_ms:
-        return replace(plan, state=EXITING, exit_reason="time"), None
+        return Move(replace(plan, state=EXITING, exit_reason="time"))
     if facts.held <= 0:
-        return replace(plan, state=EXITING, exit_reason="the position is gone"), None
-    return plan, None
+        return Move(replace(plan, state=EXITING, exit_reason="the position is gone"))
+    return Move(plan)
 
 
-def _exiting(plan: PlanRecord, facts: PlanFacts) -> tuple[PlanRecord, Act | None]:
+def _exiting(plan: PlanRecord, facts: PlanFacts) -> Move:
     stop, leaving = facts.stop, facts.exit
     if stop is not None and stop.status not in FINAL:
         # Never two orders selling the same coins: the exit waits until the stop is confirmed gone.
-        return plan, None if stop.status is OrderStatus.CANCELING else CancelStop(stop.id)
+        return Move(plan, None if stop.status is OrderStatus.CANCELING else CancelSell(stop.id))
     if leaving is not None and leaving.status not in FINAL:
-        return plan, None
-    quantity = sellable(facts)
-    if quantity == 0:
-        return _closed(plan, plan.exit_reason), None
-    if plan.tries >= 2 * MOST_TRIES:
-        return plan, CallAPerson("EXIT_REFUSED", f"the exit of a {plan.symbol} position was refused repeatedly")
-    return replace(plan, tries=plan.tries + 1), SellAll(quantity)
+        return Move(plan)
+    if sellable(facts, facts.held) == 0:
+        return Move(_closed(plan, plan.exit_reason))
+    return _try(plan, facts, SellAll, "the exit was refused for")
+
+
+def _try(plan: PlanRecord, facts: PlanFacts, act: Callable[[Decimal], Act], trouble: str) -> Move:
+    """One more try to sell or protect what is held, as far as the account has it free; never too often."""
+    if plan.next_try_ms is not None and facts.now_ms < plan.next_try_ms:
+        return Move(plan)
+    wait_ms = RETRY_AFTER_MS[min(plan.tries, len(RETRY_AFTER_MS) - 1)]
+    after = replace(plan, tries=plan.tries + 1, next_try_ms=facts.now_ms + wait_ms)
+    quantity = sellable(facts, min(facts.held, max(facts.free, ZERO)))
+    alarm = None
+    if facts.held - quantity >= max(facts.rules.step_size, facts.rules.market_step_size, _LEAST):
+        words = f"a run holds more {plan.symbol} than the account has free to sell or the exchange takes in one order"
+        alarm = Alarm("POSITION_NOT_COVERED", words)
+    if after.tries >= CALL_AFTER_TRIES:
+        alarm = Alarm("PROTECTION_REFUSED", f"{trouble} a {plan.symbol} position (plan {plan.id}); trying again")
+    return Move(after, act(quantity) if quantity else None, alarm)
+
+
+_LEAST = Decimal("1e-18")
 
 
 def _closed(plan: PlanRecord, reason: str) -> PlanRecord:
@@ -179,12 +225,15 @@ async def advance(tx: Transaction, plan_id: int, *, clock: Clock, ids: Ids) -> P
         facts = await _facts(tx, plan, clock)
         if facts is None:
             return plan
-        after, act = decide(plan, facts)
-        if act is not None:
-            after = await _carry_out(tx, after, act, clock=clock, ids=ids)
+        move = decide(plan, facts)
+        if move.alarm is not None:
+            await tx.add_incident(move.alarm.kind, move.alarm.message, account_id=plan.account_id)
+        after = move.plan
+        if move.act is not None:
+            after = await _carry_out(tx, after, move.act, clock=clock, ids=ids)
         if after != plan:
             await tx.save_plan(after)
-        if after == plan or act is not None:
+        if after == plan or move.act is not None:
             return after
         plan = after
     return plan
@@ -192,29 +241,40 @@ async def advance(tx: Transaction, plan_id: int, *, clock: Clock, ids: Ids) -> P
 
 async def _facts(tx: Transaction, plan: PlanRecord, clock: Clock) -> PlanFacts | None:
     trading = await tx.trading_facts(plan.account_id, plan.symbol, plan.run_id, now_ms=clock.now_ms())
-    if trading is None or trading.rules is None:
-        return None
+    if trading is None or trading.rules is None or trading.account.state != "ACTIVE":
+        return None  # nothing can be sent for this account: wait rather than spend tries
     orders: Sequence[Order] = await tx.plan_orders(plan.id)
     by_id = {order.id: order for order in orders}
+    current = {plan.stop_order_id, plan.exit_order_id}
+    strays = [o for o in orders if o.side is Side.SELL and o.status not in FINAL and o.id not in current]
     return PlanFacts(
         entry=by_id.get(plan.entry_order_id or 0),
         stop=by_id.get(plan.stop_order_id or 0),
         exit=by_id.get(plan.exit_order_id or 0),
         held=await tx.run_position(plan.account_id, plan.run_id, plan.symbol),
+        free=trading.base_total - trading.base_reserved,
         price=trading.price,
         rules=trading.rules,
         now_ms=clock.exchange_now_ms(),
+        stray=strays[0] if strays else None,
     )
+
+
+async def reopen_if_bought(tx: Transaction, order: Order) -> None:
+    """After a fill of an entry whose plan was closed already (it had been given up): protect what it bought."""
+    if order.plan_id is None or order.side is not Side.BUY:
+        return
+    plan = await tx.plan(order.plan_id)
+    if plan is not None and plan.state == CLOSED and order.filled > 0:
+        await tx.save_plan(reopened(plan))
+        await tx.wake("plans")
 
 
 async def _carry_out(tx: Transaction, plan: PlanRecord, act: Act, *, clock: Clock, ids: Ids) -> PlanRecord:
     owner = Owner(EventSource.PLAN, run_id=plan.run_id, plan_id=plan.id)
     match act:
-        case CancelStop(order_id=order_id):
+        case CancelSell(order_id=order_id):
             await request_cancel(tx, order_id, source=EventSource.PLAN, clock=clock, reason=plan.exit_reason)
-            return plan
-        case CallAPerson(kind=kind, message=message):
-            await tx.add_incident(kind, message, account_id=plan.account_id)
             return plan
         case PlaceStop(quantity=quantity, stop_price=price):
             name = "stop"
@@ -224,10 +284,10 @@ async def _carry_out(tx: Transaction, plan: PlanRecord, act: Act, *, clock: Cloc
         case SellAll(quantity=quantity):
             name = "exit"
             draft = OrderDraft(plan.account_id, plan.symbol, Side.SELL, OrderType.MARKET, quantity=quantity)
+    # One key a try: the clock's reading makes it new even after `tries` was reset.
+    key = f"plan:{plan.id}:{name}:{plan.tries}:{clock.exchange_now_ms()}"
     try:
-        order = await commit_intent(
-            tx, draft, intent_key=f"plan:{plan.id}:{name}:{plan.tries}", owner=owner, clock=clock, ids=ids
-        )
+        order = await commit_intent(tx, draft, intent_key=key, owner=owner, clock=clock, ids=ids)
     except PlumblineError as refusal:
         words = f"the {name} for {plain(quantity)} {plan.symbol} could not be placed: {refusal.message}"
         await tx.add_incident("PROTECTION_REFUSED", words, account_id=plan.account_id)

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.domain.clock import Clock
+from app.domain.errors import IllegalTransition, InvariantViolated
 from app.domain.money import ZERO, plain
-from app.domain.orders import EventSource, ExchangeReport, Order, OrderStatus
-from app.services.exchange.protocol import AskingFailed, TradingSession
+from app.domain.orders import IN_FLIGHT, EventSource, ExchangeReport, Order, OrderStatus
+from app.services.exchange.protocol import AskingFailed, ExchangeTrade, Found, TradingSession
 from app.services.execution import bookkeeping
 from app.services.execution.store import Store
-from app.services.execution.submit import BooksContradict, ForeignOrder, Submitter, session_of
+from app.services.execution.submit import BooksContradict, ForeignOrder, Submitter, record, session_of
 
 #: How far back history is swept for orders and fills we do not know. Non-final orders are asked at any age.
 WINDOW_MS = 24 * 3_600_000
@@ -53,6 +54,7 @@ class Reconciler:
         self._sessions = sessions
         self._submitter = submitter
         self._clock = clock
+        self._strangers: set[tuple[int, str, int]] = set()  # (account, symbol, number) of orders that are not ours
 
     async def run(self, account_id: int, *, trigger: str, sweep_history: bool = False) -> PassResult:
         """One pass: every non-final order, fills of the last 24 h (`sweep_history`), balances.
@@ -71,8 +73,12 @@ class Reconciler:
             if failure.freezes_account:
                 async with self._store.transaction() as tx:
                     await tx.freeze_account(account_id, f"the exchange refused the key: {failure.reason}")
-        except BooksContradict as broken:
+        except (BooksContradict, IllegalTransition) as broken:
             result.error = broken.message
+        except InvariantViolated as broken:
+            result.error = f"our books and the exchange contradict each other: {broken}"
+            async with self._store.transaction() as tx:
+                await tx.freeze_account(account_id, result.error)
         result.finished_ms = self._clock.now_ms()
         async with self._store.transaction() as tx:
             await tx.record_pass(result)
@@ -115,7 +121,7 @@ class Reconciler:
                     "repaired": True,
                 }
             )
-        if after.outcome_unknown_since_ms is not None:
+        if after.status in IN_FLIGHT and after.exchange_order_id is None:
             result.unresolved += 1
 
     async def _foreign(self, result: PassResult, reports: list[ExchangeReport]) -> None:
@@ -143,24 +149,47 @@ class Reconciler:
             if full:
                 for report in await session.orders_since(symbol, since_ms):
                     await self._adopt(result, report)
-            for trade in await session.trades_since(symbol, since_ms):
-                async with self._store.transaction() as tx:
-                    order = await tx.order_by_exchange_id(result.account_id, symbol, trade.exchange_order_id)
-                    if order is None:
-                        continue  # foreign, or an order whose arrival is still being settled above
-                    applied = bookkeeping.apply_trades(
-                        order,
-                        await tx.trade_ids(order.id),
-                        [trade.fill],
-                        source=EventSource.RECONCILER,
-                        at_ms=self._clock.exchange_now_ms(),
-                    )
-                    await tx.write(applied.steps)
-                    if applied.incident is not None:
-                        kind, words = applied.incident
-                        await tx.add_incident(kind, words, account_id=order.account_id, order_id=order.id)
-                if applied.steps:
-                    self._count(result, order, applied.order)
+            trades = await session.trades_since(symbol, since_ms)
+            async with self._store.transaction() as tx:
+                known = await tx.trade_ids_since(result.account_id, symbol, since_ms)
+            for trade in trades:
+                if trade.fill.trade_id not in known and not await self._book_trade(result, trade):
+                    await self._meet(result, trade)
+
+    async def _meet(self, result: PassResult, trade: ExchangeTrade) -> None:
+        """A trade of an order whose number we do not know: a stranger's, or of one we gave up as never arrived (F07)."""
+        place = (result.account_id, trade.symbol, trade.exchange_order_id)
+        if place in self._strangers:
+            return
+        outcome = await self._session(result.account_id).query(
+            trade.symbol, client_order_id="", exchange_order_id=trade.exchange_order_id
+        )
+        if not isinstance(outcome, Found):
+            return  # the next pass asks again
+        async with self._store.transaction() as tx:
+            ours = await tx.order_by_client_id(result.account_id, outcome.report.client_order_id)
+        if ours is None:
+            self._strangers.add(place)
+        else:
+            await self._adopt(result, outcome.report)
+
+    async def _book_trade(self, result: PassResult, trade: ExchangeTrade) -> bool:
+        """Book a trade of an order whose number is in our books; False when none has it."""
+        async with self._store.transaction() as tx:
+            order = await tx.order_by_exchange_id(result.account_id, trade.symbol, trade.exchange_order_id)
+            if order is None:
+                return False
+            applied = bookkeeping.apply_trades(
+                order,
+                await tx.trade_ids(order.id),
+                [trade.fill],
+                source=EventSource.RECONCILER,
+                at_ms=self._clock.exchange_now_ms(),
+            )
+            await record(tx, applied)
+        if applied.steps:
+            self._count(result, order, applied.order)
+        return True
 
     async def _adopt(self, result: PassResult, report: ExchangeReport) -> None:
         async with self._store.transaction() as tx:

@@ -70,6 +70,7 @@ class PlanRecord:
     time_stop_ms: int | None
     exit_reason: str
     tries: int
+    next_try_ms: int | None = None  # a refused stop or exit is tried again from then on (exchange time)
 
 
 class Transaction(Protocol):
@@ -103,8 +104,12 @@ class Transaction(Protocol):
         """Trade ids booked for an order."""
         ...
 
+    async def trade_ids_since(self, account_id: int, symbol: str, since_ms: int) -> set[int]:
+        """Trade ids booked for an account and symbol at or after `since_ms` (exchange time)."""
+        ...
+
     async def claim_new(self, busy: Collection[int] = ()) -> Order | None:
-        """Lock the oldest NEW order nobody else works on, passing over the accounts in `busy`."""
+        """Lock a NEW order nobody else works on: plans' sells first, then the oldest; not of accounts in `busy`."""
         ...
 
     async def in_flight(self, account_id: int | None = None) -> Sequence[Order]:

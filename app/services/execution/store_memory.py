@@ -129,9 +129,14 @@ class MemoryTransaction:
     async def trade_ids(self, order_id: int) -> set[int]:
         return {key[2] for key, (owner, _) in self.books.fills.items() if owner == order_id}
 
+    async def trade_ids_since(self, account_id: int, symbol: str, since_ms: int) -> set[int]:
+        fills = self.books.fills.items()
+        mine = (k for k, (_, fill) in fills if k[:2] == (account_id, symbol) and fill.traded_at_ms >= since_ms)
+        return {trade_id for _, _, trade_id in mine}
+
     async def claim_new(self, busy: Collection[int] = ()) -> Order | None:
         new = (o for o in self.books.orders.values() if o.status is OrderStatus.NEW and o.account_id not in busy)
-        return min(new, key=lambda o: o.id, default=None)
+        return min(new, key=lambda o: (o.plan_id is None or o.side is Side.BUY, o.id), default=None)
 
     async def in_flight(self, account_id: int | None = None) -> Sequence[Order]:
         orders = [o for o in self.books.orders.values() if o.status in IN_FLIGHT]

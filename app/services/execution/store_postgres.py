@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import func, insert, or_, select, text, update
+from sqlalchemy import and_, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
@@ -163,11 +163,17 @@ class PostgresTransaction:
         found = await self.session.execute(select(col(FillRow.trade_id)).where(col(FillRow.order_id) == order_id))
         return set(found.scalars())
 
+    async def trade_ids_since(self, account_id: int, symbol: str, since_ms: int) -> set[int]:
+        mine = (col(FillRow.account_id) == account_id, col(FillRow.symbol) == symbol)
+        recent = col(FillRow.traded_at) >= to_datetime(since_ms)
+        return set((await self.session.execute(select(col(FillRow.trade_id)).where(*mine, recent))).scalars())
+
     async def claim_new(self, busy: Collection[int] = ()) -> Order | None:
+        leaves = and_(col(OrderRow.plan_id).is_not(None), col(OrderRow.side) == Side.SELL.value)
         statement = (
             select(OrderRow)
             .where(col(OrderRow.status) == OrderStatus.NEW.value, col(OrderRow.account_id).not_in(list(busy)))
-            .order_by(col(OrderRow.id))
+            .order_by(leaves.desc(), col(OrderRow.id))
             .limit(1)
             .with_for_update(skip_locked=True)
             .execution_options(populate_existing=True)
@@ -338,9 +344,12 @@ class PostgresTransaction:
 
     async def see_balances(self, account_id: int, totals: Mapping[str, Decimal]) -> None:
         seen = func.now()
+        # In one order always, as fills take them: two writers never wait for each other.
+        mine = select(col(Balance.asset)).where(col(Balance.account_id) == account_id).order_by(col(Balance.asset))
+        await self.session.execute(mine.with_for_update())
         known = update(Balance).where(col(Balance.account_id) == account_id)
         await self.session.execute(known.values(exchange_total=ZERO, exchange_seen_at=seen))
-        for asset, total in totals.items():
+        for asset, total in sorted(totals.items()):
             row = {"account_id": account_id, "asset": asset, "total": ZERO, "exchange_total": total}
             statement = upsert(Balance).values(row | {"exchange_seen_at": seen})
             await self.session.execute(

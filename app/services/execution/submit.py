@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from app.domain.clock import Clock
 from app.domain.errors import InvariantViolated, PlumblineError
-from app.domain.orders import FINAL, EventSource, ExchangeReport, Fill, Order, OrderStatus
+from app.domain.orders import FINAL, EventSource, ExchangeReport, Fill, Order, OrderStatus, Side
 from app.logs import get_logger
 from app.services.exchange.clock import BLOCK_ABOVE_MS
 from app.services.exchange.protocol import (
@@ -28,8 +28,9 @@ from app.services.exchange.protocol import (
     Unknown,
 )
 from app.services.execution import bookkeeping
-from app.services.execution.bookkeeping import NEVER_ARRIVED, STALE_INTENT
+from app.services.execution.bookkeeping import NEVER_ARRIVED, STALE_INTENT, Applied
 from app.services.execution.intents import INTENT_LIFE_MS
+from app.services.execution.plans import reopen_if_bought
 from app.services.execution.store import Store, Transaction
 
 log = get_logger(__name__)
@@ -72,11 +73,12 @@ class Submitter:
 
     # --- placing ---------------------------------------------------------------------------------------
 
-    async def claim(self, *, may_send: bool, busy: Collection[int] = ()) -> Order | None:
-        """T2: take the oldest NEW order to SUBMITTED, with its attempt on record; None if there is none.
+    async def claim(self, *, may_send: bool, may_exit: bool | None = None, busy: Collection[int] = ()) -> Order | None:
+        """T2: take the next NEW order to SUBMITTED, with its attempt on record; None if there is none.
 
-        An order past its deadline expires unsent. While `may_send` is false (recovering, clock off) orders
-        stay NEW until their deadline.
+        What protects or leaves a position goes first, then the oldest. An order past its deadline expires
+        unsent. While `may_send` is false orders stay NEW until their deadline, those of plans that sell
+        excepted where `may_exit` is true (the clock is off: signing is corrected, so an exit still works).
         """
         async with self._store.transaction() as tx:
             order = await tx.claim_new(busy)
@@ -90,7 +92,8 @@ class Submitter:
                 )
                 await tx.write([step])
                 return step.order
-            if not may_send:
+            leaves = order.plan_id is not None and order.side is Side.SELL
+            if not (may_exit if leaves and may_exit is not None else may_send):
                 return None
             refusal = await self._late_refusal(tx, order)
             if refusal is not None:
@@ -129,6 +132,7 @@ class Submitter:
             quote_quantity=order.quote_quantity,
             price=order.price,
             stop_price=order.stop_price,
+            is_exit=order.plan_id is not None and order.side is Side.SELL,
         )
         outcome = await self._session(order.account_id).place(
             request,
@@ -289,11 +293,19 @@ class Submitter:
                 source=source,
                 at_ms=self._clock.exchange_now_ms(),
             )
-            await tx.write(applied.steps)
-            if applied.incident is not None:
-                kind, words = applied.incident
-                await tx.add_incident(kind, words, account_id=account_id, order_id=order.id)
+            await record(tx, applied)
             return applied.order, applied.needs_trades
+
+
+async def record(tx: Transaction, applied: Applied) -> None:
+    """Write what became known: steps, an incident if there is one, and protection for late purchases."""
+    await tx.write(applied.steps)
+    order = applied.order
+    if applied.incident is not None:
+        kind, words = applied.incident
+        await tx.add_incident(kind, words, account_id=order.account_id, order_id=order.id)
+    if any(step.fill is not None for step in applied.steps):
+        await reopen_if_bought(tx, order)
 
 
 class BooksContradict(PlumblineError):

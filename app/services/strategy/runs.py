@@ -146,15 +146,16 @@ async def stop_run(
 ) -> RunView:
     """Ask the run to stop; `mode` says what becomes of its position, and the worker sees to it.
 
-    While it is stopping, asking again changes the mode. A run that has not begun stops at once. Raises NotFound,
-    Conflict when it is stopped already.
+    While it is stopping, asking again changes the mode. A run that has not begun stops at once. A stopped run whose
+    position is still protected can be asked to close it. Raises NotFound, Conflict when there is nothing to stop.
     """
     query = select(Run).where(col(Run.id) == run_id, col(Run.user_id) == user_id)
     locked = query.with_for_update().execution_options(populate_existing=True)
     run = (await session.execute(locked)).scalar_one_or_none()
     if run is None:
         raise NotFound(f"There is no run {run_id}.")
-    if run.state == RunState.STOPPED.value:
+    closes = StopMode(mode) is StopMode.CLOSE and await _open_plan_of(session, run_id) is not None
+    if run.state == RunState.STOPPED.value and not closes:
         raise Conflict("This run is stopped already.")
     if run.state == RunState.STARTING.value:
         run.state, run.stopped_at = RunState.STOPPED.value, to_datetime(clock.now_ms())
@@ -281,6 +282,29 @@ async def _refuse_second(session: AsyncSession, row: StrategyRow, account: Accou
     )
     if (run_id := await session.scalar(query)) is not None:
         raise Conflict(f"“{row.name}” runs on {symbol} in “{account.label}” already (run {run_id}).", run_id=run_id)
+    holding = (
+        select(col(Run.id))
+        .join(StrategyVersion, col(StrategyVersion.id) == col(Run.version_id))
+        .join(Plan, col(Plan.run_id) == col(Run.id))
+        .where(
+            col(StrategyVersion.strategy_id) == row.id,
+            col(Run.account_id) == account.id,
+            col(Run.symbol) == symbol,
+            col(Plan.state) != PlanState.CLOSED.value,
+        )
+        .limit(1)
+    )
+    if (run_id := await session.scalar(holding)) is not None:
+        raise Conflict(
+            f"Run {run_id} of “{row.name}” is stopped but still holds a position in {symbol}, which its stop protects. "
+            "Close that position first, or wait for its stop.",
+            run_id=run_id,
+        )
+
+
+async def _open_plan_of(session: AsyncSession, run_id: int) -> int | None:
+    open_plan = select(col(Plan.id)).where(col(Plan.run_id) == run_id, col(Plan.state) != PlanState.CLOSED.value)
+    return await session.scalar(open_plan.limit(1))
 
 
 def _runs_of(user_id: int) -> Select[Run, StrategyVersion, StrategyRow, str]:
