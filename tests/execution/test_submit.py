@@ -19,7 +19,7 @@ from app.services.exchange.fake_faults import (
     unknown_5xx,
     visible_after,
 )
-from app.services.exchange.protocol import AskingFailed, OrderUpdate, TradingSession
+from app.services.exchange.protocol import AskingFailed, OrderRequest, OrderUpdate, TradingSession
 from app.services.execution.intents import OrderDraft, Owner, commit_intent, request_cancel
 from app.services.execution.reconcile import PassResult, Reconciler
 from app.services.execution.store_memory import MemoryStore
@@ -173,6 +173,32 @@ async def test_an_order_that_surfaces_after_the_bound_is_resurrected_with_an_inc
     assert (await desk.order()).status is S.FILLED
     assert "RESURRECTED" in desk.incidents()
     await assert_books_agree(desk)
+
+
+async def test_an_order_that_surfaced_filled_is_found_by_its_trades_without_the_stream(desk: Desk) -> None:
+    """F07: given up, filled meanwhile, no event came: a scheduled pass finds it, not only the next start."""
+    desk.exchange.fail_next("place", answer_lost(visible_after_ms=120_000))
+    await desk.intend()
+    order = await desk.submit()
+    desk.pass_time(BOUND_MS + 1)
+    await desk.submitter.ask(order)
+    desk.pass_time(60_000)
+    await desk.reconciler.run(1, trigger="schedule")
+
+    assert (await desk.order()).status is S.FILLED
+    assert desk.incidents() == ["RESURRECTED"]
+
+
+async def test_a_strangers_order_is_asked_about_once(desk: Desk) -> None:
+    stranger = OrderRequest("other-1", "BTCUSDT", Side.BUY, OrderType.MARKET, quantity=D(1))
+    now_ms = desk.world.clock.now_ms()
+    await desk.exchange.place(stranger, signed_timestamp_ms=now_ms, recv_window_ms=5_000)
+    await desk.intend()
+    await desk.submit()
+    for _ in range(3):
+        await desk.reconciler.run(1, trigger="schedule")
+
+    assert [call for call, _ in desk.exchange.requests].count("query") == 1
 
 
 async def test_a_refusal_ends_the_order_and_frees_its_money(desk: Desk) -> None:
