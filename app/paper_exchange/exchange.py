@@ -266,7 +266,7 @@ class Exchange:
                 self.engine.markets[symbol].average_price = average
             closed_by_symbol.append((market, closed))
         changes = self.engine.drain(now_ms)
-        self._store(changes, statements, lambda: feeds.publish_second(self, closed_by_symbol))
+        self._store(changes, statements, lambda: feeds.publish_second(self, closed_by_symbol, end_ms))
 
     def _apply(self, market: LiveMarket, steps: Sequence[Step], now_ms: int) -> None:
         if market.suspended:
@@ -365,7 +365,7 @@ class Exchange:
 
     def open_orders(self, account_id: int, symbol: str | None = None) -> list[Order]:
         """Open orders of an account, oldest first."""
-        markets = self.engine.markets.values() if symbol is None else [self.engine.markets[symbol]]
+        markets = [m for m in self.engine.markets.values() if symbol in (None, m.rules.symbol)]
         found = [o for m in markets for o in m.open_orders.values() if o.account_id == account_id]
         return sorted(found, key=lambda o: (o.symbol, o.id))
 

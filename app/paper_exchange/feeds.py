@@ -179,7 +179,9 @@ def _diff_names(name: str, speed: str) -> tuple[str, ...]:
 # -- at a second's end -----------------------------------------------------------------------------------
 
 
-def publish_second(exchange: Exchange, closed_by_symbol: list[tuple[LiveMarket, list[tuple[str, Candle]]]]) -> None:
+def publish_second(
+    exchange: Exchange, closed_by_symbol: list[tuple[LiveMarket, list[tuple[str, Candle]]]], ended_ms: int
+) -> None:
     """What a second's end brings: closed candles, the forming ones of longer intervals, tickers, average prices."""
     streams, now_ms = exchange.streams, exchange.clock.exchange_now_ms()
     arrays: dict[str, list[dict[str, Any]]] = {}
@@ -187,7 +189,7 @@ def publish_second(exchange: Exchange, closed_by_symbol: list[tuple[LiveMarket, 
         symbol, name = market.rules.symbol, market.rules.symbol.lower()
         if symbol not in exchange.live:
             continue  # delisted while this was on its way to the file
-        _publish_klines(exchange, market, dict(closed), now_ms)
+        _publish_klines(exchange, market, dict(closed), ended_ms, now_ms)
         _publish_book(exchange, symbol, name, "1000ms", now_ms)
         for stream, array, payload in _tickers(exchange, market, name, now_ms):
             streams.publish(stream, payload)
@@ -203,24 +205,23 @@ def publish_second(exchange: Exchange, closed_by_symbol: list[tuple[LiveMarket, 
         streams.publish(array, payloads)
 
 
-def _publish_klines(exchange: Exchange, market: LiveMarket, closed: dict[str, Candle], now_ms: int) -> None:
+def _publish_klines(
+    exchange: Exchange, market: LiveMarket, closed: dict[str, Candle], ended_ms: int, now_ms: int
+) -> None:
     """Candles that closed at once; those that form every two seconds."""
     streams = exchange.streams
     for interval, candle in closed.items():
         _publish_kline(streams, market, interval, candle, now_ms, is_closed=True)
-    last_ms = market.last_second_ms
-    if last_ms is None:
-        return
-    is_even = last_ms // 1000 % 2 == 1
+    is_due = ended_ms // 1000 % 2 == 0 and not market.is_still
     for interval in INTERVALS_MS:
         name = kline_stream(market, interval)
-        if is_even and interval not in closed and streams.has(name) and interval != "1s":
+        if is_due and interval not in closed and streams.has(name) and interval != "1s":
             forming = market.candles.forming(interval)
             if forming is not None:
                 _publish_kline(streams, market, interval, forming, now_ms, is_closed=False)
         if streams.has(name + ZONE_SUFFIX):
-            event = zone_event(market, interval, last_ms, now_ms)
-            if event is not None and (event["k"]["x"] or is_even):
+            event = zone_event(market, interval, ended_ms - 1000, now_ms)
+            if event is not None and (event["k"]["x"] or is_due):
                 streams.publish(name + ZONE_SUFFIX, event)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from app.paper_exchange.timeunit import in_microseconds
 
-MAX_QUEUED = 20_000
+MAX_QUEUED = 5_000
 POLICY_VIOLATION = 1008
 
 

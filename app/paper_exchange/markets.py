@@ -39,7 +39,6 @@ class LiveMarket:
     halted: bool = False
     suspended: bool = False  # for a while, by a fault; not stored
     told_forming_ms: int = 0  # the second whose forming candle has been streamed
-    last_second_ms: int | None = None  # the last second that was played to its end
     last_traded_ms: int = 0
     last_volume: int = 0  # of the last step
     units: Units = field(init=False)
@@ -98,7 +97,6 @@ class LiveMarket:
     def end_second(self) -> tuple[list[Step], list[tuple[str, Candle]]]:
         """Finish the running second: its remaining steps, and the candles that close with it."""
         steps = self.due(self._open_ms + SECOND_MS)
-        self.last_second_ms = self._open_ms
         return steps, self.candles.close_second()
 
     def typical_volume(self) -> Decimal:

@@ -13,6 +13,7 @@ import websockets
 from aiohttp import WSMsgType, web
 from paper_kit import Paper, until
 
+from app.paper_exchange import hub, sockets
 from app.paper_exchange.faults import Point
 from app.paper_exchange.hub import MAX_QUEUED, Outbox
 from app.paper_exchange.sockets import SocketRules, Sockets
@@ -106,6 +107,24 @@ async def test_a_client_that_reads_too_slowly_is_closed(served: Served) -> None:
             served.outbox.put("x")
         message = await ending(socket)
         assert (message.type, message.extra) == (WSMsgType.CLOSE, "Too slow")
+
+
+async def test_a_client_that_reads_nothing_at_all_is_cut_off(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its window is full, so that not even the close can be sent."""
+    monkeypatch.setattr(sockets, "CLOSE_WITHIN_S", 0.1)
+    monkeypatch.setattr(hub, "MAX_QUEUED", 50)
+    port = int(served.url.rsplit(":", 1)[1].strip("/"))
+    _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+    hello = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    writer.write(f"{hello}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
+    await until_true(lambda: bool(served.sockets.open))
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    for _ in range(400):
+        served.outbox.put("x" * 100_000)
+        await asyncio.sleep(0)
+    await asyncio.wait_for(served.has_left.wait(), 5)
+    assert not served.sockets.open
+    writer.close()
 
 
 async def test_a_client_that_talks_too_much_is_closed() -> None:
