@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from app.domain.money import ZERO
 from app.paper_exchange.history import Books
-from app.paper_exchange.model import Order, Trade
+from app.paper_exchange.model import Amendment, Order, OrderList, PreventedMatch, Trade
 from app.paper_exchange.rows import read_order
 
 
@@ -41,6 +41,30 @@ class LateBooks(Books):
         """As in `Books`."""
         found = Books.trades(self, account_id, symbol, order_id, from_id, start_ms, end_ms, limit)
         return [trade for trade in found if trade.traded_ms <= self.cutoff_ms]
+
+    def order_list(self, account_id: int, list_id: int | None, client_id: str | None) -> OrderList | None:
+        """As in `Books`; a list that was there says whether it is done by now."""
+        found = Books.order_list(self, account_id, list_id, client_id)
+        return found if found is not None and found.created_ms <= self.cutoff_ms else None
+
+    def order_lists(
+        self, account_id: int, from_id: int | None, start_ms: int | None, end_ms: int | None, limit: int
+    ) -> list[OrderList]:
+        """As in `Books`."""
+        found = Books.order_lists(self, account_id, from_id, start_ms, end_ms, limit)
+        return [one for one in found if one.created_ms <= self.cutoff_ms]
+
+    def amendments(self, account_id: int, symbol: str, order_id: int, from_id: int, limit: int) -> list[Amendment]:
+        """As in `Books`."""
+        found = Books.amendments(self, account_id, symbol, order_id, from_id, limit)
+        return [one for one in found if one.amended_ms <= self.cutoff_ms]
+
+    def prevented(
+        self, account_id: int, symbol: str, match_id: int | None, order_id: int | None, from_id: int, limit: int
+    ) -> list[PreventedMatch]:
+        """As in `Books`."""
+        found = Books.prevented(self, account_id, symbol, match_id, order_id, from_id, limit)
+        return [one for one in found if one.prevented_ms <= self.cutoff_ms]
 
     def open_then(self, account_id: int, symbol: str | None, open_now: Sequence[Order]) -> list[Order]:
         """Orders that were open: those that still are, and those that have ended since."""

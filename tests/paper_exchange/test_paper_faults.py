@@ -277,6 +277,34 @@ async def test_fills_too_are_seen_late(faulty: Paper, keys: Keys) -> None:
     assert sum(float(t["qty"]) for t in await until(trades)) == pytest.approx(0.01)
 
 
+async def test_order_lists_and_amendments_lag_with_the_database(faulty: Paper, keys: Keys) -> None:
+    await fault(faulty, "late_database", lag_ms=1_000)
+    oco = {
+        "symbol": "BTCUSDT", "side": "BUY", "quantity": "0.01", "aboveType": "STOP_LOSS", "aboveStopPrice": "400000",
+        "belowType": "LIMIT_MAKER", "belowPrice": "50000",
+    }  # fmt: skip
+    status, placed = await faulty.signed("POST", "/api/v3/orderList/oco", keys, **oco)
+    assert status == 200, placed
+    order_id = json.loads((await post(faulty, keys, "one"))[1])["orderId"]
+    status, _ = await faulty.signed(
+        "PUT", "/api/v3/order/amend/keepPriority", keys, symbol="BTCUSDT", orderId=order_id, newQty="0.005"
+    )
+    assert status == 200
+
+    async def told() -> tuple[int, int, int]:
+        which = {"symbol": "BTCUSDT", "orderId": order_id}
+        known, _ = await faulty.signed("GET", "/api/v3/orderList", keys, orderListId=placed["orderListId"])
+        _, lists = await faulty.signed("GET", "/api/v3/allOrderList", keys)
+        _, amendments = await faulty.signed("GET", "/api/v3/order/amendments", keys, **which)
+        return known, len(lists), len(amendments)
+
+    async def all_is_told() -> bool:
+        return await told() == (200, 1, 1)
+
+    assert await told() == (400, 0, 0)
+    await until(all_is_told)
+
+
 # -- the ws-api ------------------------------------------------------------------------------------------
 
 
