@@ -367,3 +367,15 @@ async def allocations(call: Call) -> Any:
     call.params.limit(500, 1000)
     call.params.finish()
     return []
+
+
+async def trade_fees(call: Call) -> Any:
+    """Commission rates of one symbol or of all: what ccxt asks for them."""
+    symbol = call.params.text("symbol")
+    call.params.finish()
+    markets = call.exchange.live.values() if symbol is None else [known(call.exchange, symbol)]
+    rates = views.rates(call.exchange.engine.fees)
+    return [
+        {"symbol": m.rules.symbol, "makerCommission": rates["maker"], "takerCommission": rates["taker"]}
+        for m in markets
+    ]

@@ -23,6 +23,7 @@ PARTIAL_LEVELS = (5, 10, 20)
 MAX_LEVELS = 5000
 #: The one other time zone whose candles are streamed.
 ZONE_MS, ZONE_SUFFIX = 8 * HOUR_MS, "@+08:00"
+OLD_MINI_ARRAY = "!miniTicker@arr@1000ms"  # no longer documented, but what python-binance asks for
 
 
 def kline_row(market: LiveMarket, interval: str, candle: Candle, zone_ms: int = 0) -> list[Any]:
@@ -203,6 +204,8 @@ def publish_second(
             streams.publish(f"{name}@avgPrice", event)
     for array, payloads in arrays.items():
         streams.publish(array, payloads)
+    if "!miniTicker@arr" in arrays:
+        streams.publish(OLD_MINI_ARRAY, arrays["!miniTicker@arr"])
 
 
 def _publish_klines(
@@ -244,7 +247,7 @@ def _tickers(
     """(stream, stream of all symbols, payload) of the tickers somebody listens to."""
     streams = exchange.streams
     stream, array = f"{name}@miniTicker", "!miniTicker@arr"
-    if streams.wants(stream, array):
+    if streams.wants(stream, array, OLD_MINI_ARRAY):
         mini = mini_ticker(market, now_ms)
         if mini is not None:
             yield stream, array, mini

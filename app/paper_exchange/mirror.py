@@ -228,9 +228,7 @@ async def _get(session: aiohttp.ClientSession, upstream: Upstream, path: str, **
         return body
 
 
-async def _past(
-    session: aiohttp.ClientSession, upstream: Upstream, symbol: str, units: Units, now_ms: int
-) -> History:
+async def _past(session: aiohttp.ClientSession, upstream: Upstream, symbol: str, units: Units, now_ms: int) -> History:
     """Some days of minutes, then the newest seconds from a whole minute on."""
     seconds_from = (now_ms - HISTORY_SECONDS * SECOND_MS) // MINUTE_MS * MINUTE_MS
     start_ms, history = seconds_from - HISTORY_MINUTES * MINUTE_MS, History()

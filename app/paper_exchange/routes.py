@@ -103,5 +103,6 @@ _TABLE: list[tuple[str, str, Endpoint]] = [
 ROUTES: list[tuple[str, str, Endpoint]] = [
     *((rest.split()[0], f"/api/v3{rest.split()[1]}", endpoint) for rest, _, endpoint in _TABLE),
     ("GET", "/sapi/v1/account/apiRestrictions", _asking(e.api_restrictions, 1)),
+    ("GET", "/sapi/v1/asset/tradeFee", _asking(e.trade_fees, 1)),
 ]
 METHODS: dict[str, Endpoint] = {method: endpoint for _, method, endpoint in _TABLE}

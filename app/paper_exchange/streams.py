@@ -28,7 +28,7 @@ MAX_ID_LENGTH = 36
 SHUTDOWN_STREAM = "!serverShutdown"
 _WINDOWS = "|".join(WINDOWS_MS)
 _STREAM = re.compile(
-    rf"^(?:!miniTicker@arr|!ticker_(?:{_WINDOWS})@arr|[a-z0-9]{{1,20}}@(?:miniTicker|ticker|ticker_(?:{_WINDOWS})"
+    rf"^(?:!miniTicker@arr(?:@1000ms)?|!ticker_(?:{_WINDOWS})@arr|[a-z0-9]{{1,20}}@(?:miniTicker|ticker|ticker_(?:{_WINDOWS})"
     rf"|bookTicker|avgPrice|trade|aggTrade|depth(?:{'|'.join(map(str, PARTIAL_LEVELS))})?(?:@100ms|@1000ms)?"
     rf"|kline_(?:{'|'.join(INTERVALS_MS)})(?:@\+08:00)?))$"
 )
@@ -184,7 +184,8 @@ def add_routes(app: web.Application, exchange: Exchange, sockets: Sockets, fault
     async def serve(request: web.Request) -> web.StreamResponse:
         combined = request.path.startswith("/stream")
         named = _queried(request, "streams") if combined else request.match_info.get("streams", "")
-        streams = [s for s in named.split("/") if s]
+        # ccxt opens connections without a stream as /ws/0, /ws/1 and so on.
+        streams = [s for s in named.split("/") if s and not (s.isdigit() and not combined)]
         if not all(_STREAM.match(s) for s in streams) or len(streams) > MAX_STREAMS:
             return web.Response(
                 status=400, text="Invalid stream name" if len(streams) <= MAX_STREAMS else "Too many streams"
