@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 COMMAND := $(BIN)/plumbline
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit e2e doctor lock clean
+.PHONY: help run test lint unit simulate e2e doctor lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ lint: $(COMMAND)  ## style, types, and which room may import which
 
 unit: $(COMMAND)  ## every test but those in a browser
 	$(BIN)/pytest --ignore=tests/e2e $(ARGS)
+
+simulate: $(COMMAND)  ## seeded worlds of faults: SEEDS=20000, or SEED=n with its trace, or MUTANTS=1
+	@$(BIN)/python -m tests.simulation.run $(foreach v,SEEDS SEED FROM JOBS MUTANTS MUTANT,$(if $($(v)),$(v)="$($(v))"))
 
 e2e: $(COMMAND)  ## the tests of the whole, in a browser (a process of their own: Playwright and asyncio do not mix)
 	@CHROMIUM="$$($(BIN)/python tests/e2e/browser.py)" && export CHROMIUM && $(BIN)/pytest tests/e2e $(ARGS)

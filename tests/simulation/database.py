@@ -47,7 +47,7 @@ class Database:
         self.books = Books()
         self.runs: dict[int, Run] = {}
         self.is_down = False
-        self.lost_answers = 0  # so many of the next commits are carried out, and the connection breaks before the answer
+        self.lost_answers = 0  # so many of the next commits are carried out, and the answer is lost
         self.watch: Callable[[Books, list[int], int | None], None] = lambda before, touched, epoch: None
         self.notify: Callable[[list[str]], None] = lambda hints: None
 

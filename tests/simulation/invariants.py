@@ -10,6 +10,7 @@ from app.domain.money import ZERO
 from app.domain.orders import FINAL, EventKind, Order, OrderStatus, Side, is_legal
 from app.domain.positions import FLAT, Position, apply_fill
 from app.services.execution.bookkeeping import FINAL_WORDS
+from app.services.execution.store import PlanRecord
 from app.services.execution.store_memory import Books
 from tests.simulation.database import Database
 from tests.simulation.wire import Line
@@ -17,8 +18,6 @@ from tests.simulation.wire import Line
 OURS = "pl-"
 #: I11: the longest death bound, a pass every 60 s, what a busy worker oversleeps and a request that goes unanswered.
 BOUND_S, PASS_S, SLACK_S = 75.0, 60.0, 35.0
-#: Incidents by which a person learns that a position stands without its stop.
-SAYS_UNPROTECTED = frozenset({"PROTECTION_REFUSED", "EXIT_REFUSED", "LATE_FILL", "RESURRECTED"})
 S = OrderStatus
 
 
@@ -75,10 +74,9 @@ class Monitor:
         for event in events:
             if event.from_status is not status:
                 self._fail("I4", f"order {order.id}: {event.kind} starts from {event.from_status}, not {status}")
-            stays = event.from_status in (None, event.to_status)
-            resurrects = event.kind is EventKind.RESURRECTED
-            if not stays and event.from_status and not is_legal(event.from_status, event.to_status, resurrecting=resurrects):
-                self._fail("I5", f"order {order.id}: {event.from_status} → {event.to_status}")
+            start, end, resurrects = event.from_status, event.to_status, event.kind is EventKind.RESURRECTED
+            if start not in (None, end) and not is_legal(start, end, resurrecting=resurrects):
+                self._fail("I5", f"order {order.id}: {start} → {end}")
             status = event.to_status
         if sum(e.kind is EventKind.ATTEMPT_SENT for e in events) > 1:
             self._fail("I7", f"order {order.id} has two attempts")
@@ -158,7 +156,9 @@ class Monitor:
             if not in_contact or not active:
                 self.contact_since_s[account_id] = now_s
         for plan in books.plans.values():
-            if plan.state == "CLOSED" and plan.id not in self._dust:
+            if plan.state != "CLOSED":
+                self._dust.pop(plan.id, None)
+            elif plan.id not in self._dust:
                 held = self._positions.get((plan.account_id, plan.run_id, plan.symbol), FLAT).quantity
                 is_dust = held * books.prices[plan.symbol][0] < books.rules[plan.symbol].min_notional
                 self._dust[plan.id] = held if is_dust else ZERO
@@ -190,7 +190,8 @@ class Monitor:
             if order.exchange_order_id is not None or order.status not in (S.SUBMITTED, S.CANCELING):
                 continue
             bound_s = ((order.signed_timestamp_ms or 0) - start_ms) / 1000 + BOUND_S
-            since_s = max(bound_s, *(line.disturbed_at_s for line in self.lines.values()), self.contact_since_s.get(order.account_id, 0.0))
+            disturbed_s = max(line.disturbed_at_s for line in self.lines.values())
+            since_s = max(bound_s, disturbed_s, self.contact_since_s.get(order.account_id, 0.0))
             if now_s - since_s > PASS_S + SLACK_S:
                 words = f"order {order.id} is {order.status} without an answer, {now_s - since_s:.0f} s in contact"
                 self._fail("I11", words)
@@ -224,29 +225,31 @@ class Monitor:
                     f"order {order.id} is {order.status} {order.filled} in our books,"
                     f" {theirs.status} {theirs.executed} at the exchange"
                 )
-        for order in ours.values():
-            if order.status not in FINAL or order.filled:
-                found.append(f"order {order.id} is {order.status}, and the exchange does not have it")
-        return found
+        missing = (o for o in ours.values() if o.status not in FINAL or o.filled)
+        return found + [f"order {o.id} is {o.status}, and the exchange does not have it" for o in missing]
 
     def _unprotected(self, books: Books) -> list[str]:
+        """Runs that hold coins which no plan of theirs protects, sells or has left as dust."""
         found = []
-        told: set[tuple[int | None, int | None]] = set()  # (account, run), or (account, None) for all of its runs
-        for kind, _, account_id, order_id in books.incidents:
-            if kind in SAYS_UNPROTECTED:
-                order = books.orders.get(order_id or 0)
-                told.add((account_id, order.run_id if order else None))
+        told = {(kind, account_id) for kind, _, account_id, _ in books.incidents}
+        by_run: dict[tuple[int, int, str], list[PlanRecord]] = {}
         for plan in books.plans.values():
-            entry, stop = books.orders.get(plan.entry_order_id or 0), books.orders.get(plan.stop_order_id or 0)
-            if entry is None or told & {(plan.account_id, plan.run_id), (plan.account_id, None)}:
+            by_run.setdefault((plan.account_id, plan.run_id, plan.symbol), []).append(plan)
+        for run, plans in by_run.items():
+            held = self._positions.get(run, FLAT).quantity
+            if any(_protects(plan, books) for plan in plans) or ("POSITION_NOT_COVERED", run[0]) in told:
                 continue
-            rests = stop is not None and stop.status in (S.OPEN, S.PARTIALLY_FILLED)
-            if plan.state == "PROTECTED" and (rests or plan.stop_price is None):
+            if held <= max(self._dust.get(plan.id, ZERO) for plan in plans):
                 continue
-            held = self._positions.get((plan.account_id, plan.run_id, plan.symbol), FLAT).quantity
-            if plan.state == "CLOSED" and held <= self._dust.get(plan.id, ZERO):
-                continue
-            if plan.state == "CLOSED" and any(p.run_id == plan.run_id and p.id > plan.id for p in books.plans.values()):
-                continue  # what the run holds belongs to its later plan
-            found.append(f"plan {plan.id} is {plan.state} and holds {held} {plan.symbol} without a stop")
+            small = held * books.prices[run[2]][0] < 2 * books.rules[run[2]].min_notional
+            if small and ("PROTECTION_REFUSED", run[0]) in told:
+                continue  # worth selling, but a stop for it would be worth too little
+            states = ", ".join(f"plan {plan.id} {plan.state}" for plan in plans)
+            found.append(f"run {run[1]} of account {run[0]} holds {held} {run[2]} without a stop ({states})")
         return found
+
+
+def _protects(plan: PlanRecord, books: Books) -> bool:
+    stop = books.orders.get(plan.stop_order_id or 0)
+    rests = stop is not None and stop.status in (S.OPEN, S.PARTIALLY_FILLED)
+    return plan.state == "PROTECTED" and (rests or plan.stop_price is None)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 D = Decimal
+KINDS = (OrderType.MARKET, OrderType.LIMIT, OrderType.LIMIT, OrderType.LIMIT, OrderType.STOP_LOSS_LIMIT)
 STOPS = ({"pct": "2"}, {"pct": "0.5"}, {"distance": "3"}, {"none": "yes"})
 
 
@@ -38,7 +39,7 @@ class People:
         world, rng = self._world, self._rng
         symbol = rng.choice(world.symbols)
         price = world.price(symbol)
-        kind = rng.choice((OrderType.MARKET, OrderType.LIMIT, OrderType.LIMIT, OrderType.LIMIT, OrderType.STOP_LOSS_LIMIT))
+        kind = rng.choice(KINDS)
         side = rng.choice((Side.BUY, Side.BUY, Side.SELL))
         away = D(rng.randrange(-30, 31)) / 1000
         limit = None if kind is OrderType.MARKET else (price * (1 + away)).quantize(D("0.01"))
@@ -68,8 +69,8 @@ class People:
         except (PlumblineError, ConnectionError) as refusal:
             world.say("user", f"{draft.side} {draft.type} on account {draft.account_id}", f"refused: {refusal}")
             return
-        words = f"order {order.id} {order.client_order_id}: {draft.side} {draft.type} {draft.symbol} on {draft.account_id}"
-        world.say("user", words, order.status)
+        words = f"{draft.side} {draft.type} {draft.symbol} on {draft.account_id}"
+        world.say("user", f"order {order.id} {order.client_order_id}: {words}", order.status)
 
     def cancel(self) -> None:
         """Somebody cancels one of the working orders."""
@@ -95,8 +96,8 @@ class People:
             world.database.edit(lambda books: books.switches.pop(scope))
             world.say("user", f"releases kill switch {scope}")
             return
-        scopes = [("global", 0), ("account", rng.choice(world.accounts)), ("run", rng.choice(list(world.database.runs)))]
-        scope = rng.choice(scopes)
+        account_id, run_id = rng.choice(world.accounts), rng.choice(list(world.database.runs))
+        scope = rng.choice([("global", 0), ("account", account_id), ("run", run_id)])
         world.database.edit(lambda books: books.switches.__setitem__(scope, "drawn"))
         world.say("user", f"engages kill switch {scope}")
         world.notify(["kill"])
@@ -140,8 +141,9 @@ class People:
                 run.entries += 1
                 time_stop_ms = world.now_ms() + time_stop_s * 1000 if time_stop_s else None
                 plan = PlanRecord(
-                    0, run.account_id, run.id, run.symbol, PlanState.ENTERING.value, None, None, None, spec, None,
-                    time_stop_ms, "", 0,
+                    id=0, account_id=run.account_id, run_id=run.id, symbol=run.symbol, state=PlanState.ENTERING.value,
+                    entry_order_id=None, stop_order_id=None, exit_order_id=None, stop_spec=spec, stop_price=None,
+                    time_stop_ms=time_stop_ms, exit_reason="", tries=0,
                 )  # fmt: skip
                 plan = replace(plan, id=await tx.add_plan(plan))
                 draft = OrderDraft(run.account_id, run.symbol, Side.BUY, OrderType.MARKET, quote_quantity=quote)

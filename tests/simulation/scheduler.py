@@ -98,7 +98,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """A callback raised: that is the simulation's own fault. What became of a killed process's tasks is nobody's."""
+        """A callback raised: the simulation's own fault. What becomes of a killed process's tasks is nobody's."""
         if "task" in context or "future" in context:
             return
         raise context.get("exception") or RuntimeError(context["message"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from app.services.runtime import SystemClock
 from tests.simulation.database import Database, SimStore, StaleEpoch
 from tests.simulation.wire import Line, SimSession
 
+RECONCILE_AT_ONCE, ACCOUNT_DEADLINE_S = 4, 40.0
 RECONCILE_EVERY_S, CLOCK_EVERY_S, ACCOUNTS_EVERY_S, RENEW_EVERY_S = 60, 60, 5, 3
 #: Failures with which a worker may end: its place is taken, or what it needs is away. The next start recovers.
 MAY_END_A_WORKER = (StaleEpoch, *TRANSIENT)
@@ -60,7 +62,9 @@ class SimWorker:
         self.store = parts.store(database, self.epoch)
         self.submitter = parts.submitter(self.store, self.sessions, clock, parts.settings)
         self.reconciler = Reconciler(self.store, self.sessions, self.submitter, clock)
-        self.lanes = OrderLanes(self.store, self.submitter, clock, ids, may_send=self.may_send)
+        self.lanes = OrderLanes(
+            self.store, self.submitter, clock, ids, may_send=self.may_send, may_exit=lambda: self.healthy
+        )
 
     def may_send(self) -> bool:
         """As `Worker._why_not`."""
@@ -78,11 +82,14 @@ class SimWorker:
         tasks = [asyncio.create_task(self._renew())]
         await self._recover()
         lanes = self.lanes
-        for once in (lanes.look_for_orders, lanes.look_for_cancels, lanes.ask_about_unknown, lanes.advance_plans):
-            tasks.append(asyncio.create_task(forever(once.__name__, once)))
-        jobs = ((ACCOUNTS_EVERY_S, self._open_accounts), (RECONCILE_EVERY_S, self._reconcile_all))
-        for seconds, work in (*jobs, (CLOCK_EVERY_S, self._sync_clock)):
-            tasks.append(asyncio.create_task(self._every(seconds, work)))
+        loops = (lanes.look_for_orders, lanes.look_for_cancels, lanes.ask_about_unknown, lanes.advance_plans)
+        tasks += [asyncio.create_task(forever(once.__name__, once)) for once in loops]
+        jobs = (
+            (ACCOUNTS_EVERY_S, self._open_accounts),
+            (RECONCILE_EVERY_S, self._reconcile_all),
+            (CLOCK_EVERY_S, self._sync_clock),
+        )
+        tasks += [asyncio.create_task(self._every(seconds, work)) for seconds, work in jobs]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
             task.result()
@@ -106,7 +113,7 @@ class SimWorker:
             return f"the exchange cannot be reached: {error}"
         for account_id in list(self.sessions):
             result = await self.reconciler.run(account_id, trigger="recovery", sweep_history=True)
-            if result.error:
+            if result.error and self.database.books.accounts[account_id].state == "ACTIVE":
                 return f"account {account_id} could not be reconciled: {result.error}"
         return ""
 
@@ -135,9 +142,18 @@ class SimWorker:
             await self.reconciler.run(account_id, trigger="opened")
 
     async def _reconcile_all(self) -> None:
-        for account_id in list(self.sessions):
-            result = await self.reconciler.run(account_id, trigger="schedule")
-            self._say("worker", f"reconciled account {account_id}", result.error or f"repaired {result.repaired}")
+        """As `Worker._reconcile_all`."""
+        turns = asyncio.Semaphore(RECONCILE_AT_ONCE)
+
+        async def one(account_id: int) -> None:
+            async with turns, asyncio.timeout(ACCOUNT_DEADLINE_S):
+                result = await self.reconciler.run(account_id, trigger="schedule")
+                self._say("worker", f"reconciled account {account_id}", result.error or f"repaired {result.repaired}")
+
+        results = await asyncio.gather(*(one(a) for a in list(self.sessions)), return_exceptions=True)
+        failures = [result for result in results if isinstance(result, BaseException)]
+        if failures:
+            raise failures[0]
 
     async def _sync_clock(self) -> None:
         sample = await measure_offset(SimSession(self._lines[1]), self._clock.now_ms)  # type: ignore[arg-type]
@@ -172,10 +188,8 @@ class _Consumer:
         async for event in self._session.user_events():
             match event:
                 case OrderUpdate(report=report):
-                    try:
+                    with contextlib.suppress(ForeignOrder):
                         await self._submitter.apply(self._account_id, report, EventSource.EXCHANGE)
-                    except ForeignOrder:
-                        pass
                 case StreamUp():
                     await self._reconciler.run(self._account_id, trigger="stream")
 
