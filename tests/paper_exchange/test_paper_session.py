@@ -15,7 +15,7 @@ import pytest
 from aiohttp import WSMsgType
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from paper_kit import Keys, Paper, hmac_of, running, until
+from paper_kit import Keys, Paper, hmac_of, running
 
 MARKET = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.01"}
 
@@ -173,7 +173,6 @@ async def test_before_it_stops_the_exchange_says_so_on_every_kind_of_connection(
                 await session.ws_connect(paper.url + path)
                 for path in ("/ws-api/v3", "/ws/btcusdt@kline_1h", "/stream?streams=btcusdt@kline_1h")
             ]
-            await until(lambda: ready(sockets))
         told = []
         for socket in sockets:
             while (message := await socket.receive(timeout=5)).type is WSMsgType.TEXT:
@@ -184,10 +183,6 @@ async def test_before_it_stops_the_exchange_says_so_on_every_kind_of_connection(
     assert (set(api), api["event"]["e"]) == ({"event"}, "serverShutdown")
     assert (raw["e"], set(raw)) == ("serverShutdown", {"e", "E"})
     assert (combined["stream"], combined["data"]["e"]) == ("!serverShutdown", "serverShutdown")
-
-
-async def ready(sockets: list[aiohttp.ClientWebSocketResponse]) -> bool:
-    return all(not socket.closed for socket in sockets)
 
 
 async def test_a_connection_lives_only_so_long(tmp_path: Path) -> None:
