@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from stack import ROOT
@@ -35,15 +36,27 @@ def csv(rows: list[str]) -> bytes:
     return "\n".join([HEADER, *rows, ""]).encode()
 
 
-def hourly_file(folder: Path) -> Path:
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """A file of hourly candles, and what the platform must say about it."""
+
+    path: Path
+    rows: str
+    gaps: str
+    first: str
+    start: str  # candle to begin a replay at
+    far_below: str  # a price well below the market there, yet one that the exchange takes
+
+
+def hours(folder: Path) -> Hours:
     """The real file of seven years when it is there, else a generated one with three gaps."""
     if REAL.exists():
-        return REAL
+        return Hours(REAL, "58,419", "28 gaps, 128 missing", "2017-08-17 04:00", "3000", "6,000")
     rows = candle_rows(6_000)
     del rows[4_000:4_010], rows[2_000], rows[1_000:1_004]
     path = folder / "BTCUSDT-1h.csv.gz"
     path.write_bytes(gzip.compress(csv(rows)))
-    return path
+    return Hours(path, "5,985", "3 gaps, 15 missing", "2023-11-14 22:00", "3000", "50,000")
 
 
 def large_file(size_bytes: int) -> Iterator[bytes]:

@@ -56,6 +56,7 @@ def test_a_killed_worker_recovers_without_doubling_anything(stack: Stack, api: A
         assert "restarted" in api.get(f"/runs/{run_id}")["run"]["stop_reason"]
         last: list[str] = []
         settled(stack, api, account_id, last)
+        close(api, run_id)
 
     every = all_orders(api, account_id)
     assert len({order["client_order_id"] for order in every}) == len(every)
@@ -150,6 +151,13 @@ def run(api: Api, strategy_id: int, account_id: int) -> int:
 
 def start(api: Api, document: dict[str, Any], account_id: int) -> int:
     return run(api, create(api, document), account_id)
+
+
+def close(api: Api, run_id: int) -> None:
+    """Sell what a stopped run still holds; it may be on its way out already."""
+    answer = api.send("POST", f"/runs/{run_id}/stop", json={"mode": "close"})
+    assert answer.status_code in (200, 409), answer.text
+    wait_for_plan(api, run_id, "CLOSED")
 
 
 def wait_for_fills(api: Api, run_id: int) -> None:
