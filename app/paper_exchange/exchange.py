@@ -34,6 +34,7 @@ from app.paper_exchange.model import Amendment, NewList, NewOrder, Order, OrderL
 from app.paper_exchange.orderbook import Market
 from app.paper_exchange.public_trades import PublicTrades
 from app.paper_exchange.replay import Replay, read_tape, typical_price
+from app.paper_exchange.restore import restore_balances, restore_counters, restore_orders
 from app.paper_exchange.rules import KNOWN, rules_for
 from app.paper_exchange.settings import PaperSettings
 from app.paper_exchange.store import Statement, Store
@@ -46,7 +47,6 @@ log = structlog.get_logger(__name__)
 #: A process that was merely late catches up; beyond this it was down, and the time is a gap.
 CATCH_UP_MS = 10 * SECOND_MS
 CLIENT_ID_LENGTH = 22
-_OPEN_ORDERS = "SELECT * FROM orders WHERE status IN ('NEW', 'PENDING_NEW', 'PARTIALLY_FILLED') ORDER BY sequence"
 _PUT_ACCOUNT = "INSERT INTO accounts (id, label, api_key, kind, key_material, created_ms) VALUES (?, ?, ?, ?, ?, ?)"
 
 
@@ -82,11 +82,7 @@ class Exchange:
         reader = self.store.reader
         for row in reader.execute("SELECT * FROM accounts"):
             self._know(Account(**dict(row)))
-        for row in reader.execute("SELECT * FROM balances"):
-            self.engine.ledger.accounts.setdefault(row["account_id"], {})[row["asset"]] = rows.read_balance(row)
-        meta = {row["key"]: row["value"] for row in reader.execute("SELECT * FROM meta")}
-        self.engine.execution_id = int(meta.get("execution_id", 0))
-        self.engine.commissions.bnb_payers.update(json.loads(meta.get("bnb_payers", "[]")))
+        restore_balances(self.engine, reader)
         for row in reader.execute("SELECT * FROM markets"):
             rules = rows.read_rules(row["rules"])
             stored = reader.execute("SELECT * FROM candles WHERE symbol = ? ORDER BY seconds, open_ms", (rules.symbol,))
@@ -94,29 +90,13 @@ class Exchange:
             history.archive = source.archive()
             halted = bool(row["halted"]) or isinstance(source, Mirror)  # until its upstream is heard again
             self._go_live(rules, row["market_id"], source, history, halted=halted)
-        for row in reader.execute(_OPEN_ORDERS):
-            self.engine.restore(rows.read_order(row))
-        self._load_lists()
-        newest = reader.execute("SELECT max(sequence) AS newest FROM orders").fetchone()["newest"]
-        self.engine.sequence = max(self.engine.sequence, newest or 0)
+        restore_orders(self.engine, reader)
         for symbol in self.settings.symbols:
             if symbol not in self.live:
                 await self._make_default(symbol)
         # Should the clock have gone back, the market waits until time has caught up with its last candle.
         newest_ms = [m.candles.closed["1s"].open_ms[-1] for m in self.live.values() if len(m.candles.closed["1s"])]
         self._live_from_ms = max([self._live_from_ms, *(open_ms + SECOND_MS for open_ms in newest_ms)])
-
-    def _load_lists(self) -> None:
-        reader, engine = self.store.reader, self.engine
-        for row in reader.execute("SELECT * FROM order_lists WHERE is_done = 0"):
-            one = rows.read_list(row)
-            is_open = engine.markets[one.symbol].open_orders
-            stored = self.history.orders_of(one)
-            engine.lists.restore(one, [is_open.get(order.id, order) for order in stored])
-        newest = reader.execute("SELECT max(id) AS newest FROM order_lists").fetchone()["newest"]
-        engine.lists.next_id = 0 if newest is None else newest + 1
-        for row in reader.execute("SELECT symbol, max(id) AS newest FROM prevented_matches GROUP BY symbol"):
-            engine.markets[row["symbol"]].next_prevented_id = row["newest"] + 1
 
     def _know(self, account: Account) -> None:
         self.accounts[account.id] = account
@@ -128,9 +108,7 @@ class Exchange:
     ) -> LiveMarket:
         symbol = rules.symbol
         if symbol not in self.engine.markets:
-            row = self.store.reader.execute("SELECT * FROM counters WHERE symbol = ?", (symbol,)).fetchone()
-            counters = {} if row is None else {k: row[k] for k in ("next_order_id", "next_trade_id")}
-            self.engine.add_market(rules, **counters)
+            self.engine.add_market(rules, **restore_counters(self.store.reader, symbol))
         market = LiveMarket(rules, market_id, source, Candles(history), self.settings.preset, halted)
         if isinstance(source, Mirror):
             self.mirrors.follow(source)
@@ -220,11 +198,8 @@ class Exchange:
         for market in self.live.values():
             self._apply(market, market.due(now_ms), now_ms)
         changes = self.engine.drain(now_ms)
-        if changes:
+        if changes or changes.prints:  # a trade id is on disk before anybody hears of it
             self._store(changes, [], lambda: None)
-        else:
-            self.public_trades.add(changes.prints)
-            feeds.publish_prints(self.streams, changes.prints, now_ms)
         feeds.publish_forming(self, now_ms)
 
     def _start_second(self, second_ms: int, now_ms: int) -> None:
