@@ -239,10 +239,10 @@ class Monitor:
             held = self._positions.get(run, FLAT).quantity
             if any(_protects(plan, books) for plan in plans) or ("POSITION_NOT_COVERED", run[0]) in told:
                 continue
-            if held <= max(self._dust.get(plan.id, ZERO) for plan in plans):
+            worth, least = held * books.prices[run[2]][0], books.rules[run[2]].min_notional
+            if worth < least or held <= max(self._dust.get(plan.id, ZERO) for plan in plans):
                 continue
-            small = held * books.prices[run[2]][0] < 2 * books.rules[run[2]].min_notional
-            if small and ("PROTECTION_REFUSED", run[0]) in told:
+            if worth < 2 * least and ("PROTECTION_REFUSED", run[0]) in told:
                 continue  # worth selling, but a stop for it would be worth too little
             states = ", ".join(f"plan {plan.id} {plan.state}" for plan in plans)
             found.append(f"run {run[1]} of account {run[0]} holds {held} {run[2]} without a stop ({states})")
