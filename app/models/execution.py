@@ -367,7 +367,7 @@ class PaperMarketRequest(SQLModel, table=True):
     id: int | None = Field(default=None, sa_column=identity_key())
     user_id: int = Field(sa_column=Column(BigInteger, ForeignKey("auth.users.id"), nullable=False))
     symbol: str = Field(sa_column=words())
-    source: str = Field(sa_column=words())  # replay | synthetic
+    source: str = Field(sa_column=words())  # replay | synthetic | mirror
     dataset_id: int | None = Field(default=None, sa_column=big(nullable=True))
     options: Any = Field(default_factory=dict, sa_column=document())  # start, loop, seed
     state: str = Field(default="REQUESTED", sa_column=words(default="REQUESTED"))  # REQUESTED | APPLIED | FAILED

@@ -88,19 +88,21 @@ def _paper_market() -> rx.Component:
               aria_label="Progress of the replay", aria_valuetext=row["progress"])  # fmt: skip
     shown = body(
         div(
+            badge("PAPER", "PAPER"),
             badge(row["what"], "info", "market-source"),
             strong(row["label"], data_testid="market-label", class_name="break"),
-            when(row["halted"], badge("Halted at its end", "bad", "market-halted")),
+            badge(row["halted"], "bad", "market-halted"),
             class_name="row",
         ),
+        when(row["trouble"], p(row["trouble"], class_name="note warn", role="status", data_testid="market-trouble")),
         when(row["progress"], div(p(row["progress"], class_name="small muted", data_testid="market-progress"), bar)),
         facts(
             ("Gaps", row["gaps"]),
             ("At its end", row["at_end"]),
-            ("Inside a candle", row["preset"]),
+            ("Fills", row["preset"]),
             ("Seen", row["seen"]),
         ),
-        p("Exchange time is true time: every replayed candle becomes a one-second candle of now.", class_name="note"),
+        p("Exchange time is true time: every candle played becomes a one-second candle of now.", class_name="note"),
         when(
             state.request["words"],
             p(state.request["words"], class_name="note warn", role="status", data_testid="market-request"),
@@ -131,12 +133,15 @@ def _change_dialog() -> rx.Component:
     )  # fmt: skip
     synthetic = number_field("Seed (optional)", "seed", wrong=state.errors["seed"],
                              hint="The same seed makes the same market.")  # fmt: skip
+    mirror = p("The symbol follows Binance's public prices, one to two seconds late, where this machine can reach "
+               "them. While they fall silent it halts.", class_name="note")  # fmt: skip
     return dialog(
         form(
             div(
                 tabs(("Replay a data set", state.source == "replay", state.set_source("replay"), "source-replay"),
-                     ("Synthetic", state.source == "synthetic", state.set_source("synthetic"), "source-synthetic")),
-                when(state.source == "replay", replay, synthetic),
+                     ("Synthetic", state.source == "synthetic", state.set_source("synthetic"), "source-synthetic"),
+                     ("Mirror Binance", state.source == "mirror", state.set_source("mirror"), "source-mirror")),
+                when(state.source == "replay", replay, when(state.source == "mirror", mirror, synthetic)),
                 p("What happens: every open order of this symbol on the paper exchange expires, protective stops "
                   "included. Balances stay. The candles begin a new history, so stop running strategies first.",
                   class_name="note warn"),

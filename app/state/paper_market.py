@@ -23,6 +23,7 @@ from app.state.candles import rows_after
 from app.state.rows import Row
 
 TIMEFRAMES = ("1s", "1m", "5m", "15m", "1h")
+SOURCES = {"replay": "Replay", "synthetic": "Synthetic", "mirror": "Mirror"}
 _CHART_CANDLES = 900
 #: A tab that was away for longer than this many candles loads its chart anew.
 _MOST_FRESH = 300
@@ -104,14 +105,14 @@ class PaperMarketState(rx.State):
 
     @handler
     async def set_source(self, source: str) -> None:
-        """Replay or synthetic."""
-        self.source = "synthetic" if source == "synthetic" else "replay"
+        """Replay, synthetic or mirror."""
+        self.source = source if source in SOURCES else "replay"
 
     @handler
     async def apply(self, form: dict[str, Any]) -> None:
         """Ask for the market of the form; the worker carries it out."""
         self.errors = {}
-        is_replay = self.source == "replay"
+        is_replay, is_synthetic = self.source == "replay", self.source == "synthetic"
         start, seed = text_of(form, "start", most=12), text_of(form, "seed", most=12)
         if is_replay and not text_of(form, "dataset_id"):
             raise InvalidInput("Choose the data set to replay.", field="dataset_id")
@@ -124,7 +125,7 @@ class PaperMarketState(rx.State):
                 dataset_id=whole(form.get("dataset_id"), "dataset_id") if is_replay else None,
                 start=whole(start, "start") if is_replay and start else None,
                 loop=is_replay and bool(form.get("loop")),
-                seed=whole(seed, "seed") if not is_replay and seed else None,
+                seed=whole(seed, "seed") if is_synthetic and seed else None,
             )
             what = f"paper_market:{self.symbol}"
             await audited(unit.session, unit.caller, "paper_market.requested", object=what, clock=unit.clock)
@@ -138,13 +139,14 @@ def _market_row(market: PaperMarketView, unit: Unit) -> Row:
     done = "" if total is None or progress is None else f"{words.number(progress)} of {words.number(total)} candles"
     return {
         "symbol": market.symbol,
-        "what": "Replay" if market.source == "replay" else "Synthetic",
+        "what": SOURCES.get(market.source, market.source),
         "label": market.label,
         "progress": done,
         "progress_pct": f"{100 * progress / total:.2f}%" if total and progress is not None else "",
         "gaps": f"{words.number(market.gaps_closed)} closed, so that time runs on" if market.gaps_closed else "none",
         "at_end": "begins again" if market.loop else "halts the symbol" if total else "has no end",
-        "halted": "yes" if market.halted else "",
+        "halted": "" if not market.halted else "Halted" if market.source == "mirror" else "Halted at its end",
+        "trouble": market.trouble,
         "preset": market.preset,
         "seen": words.ago(market.seen_at, unit.now),
         "venue": market.venue,
@@ -152,7 +154,7 @@ def _market_row(market: PaperMarketView, unit: Unit) -> Row:
 
 
 def _request_row(request: PaperMarketRequestView) -> Row:
-    what = "a replay" if request.source == "replay" else "a synthetic market"
+    what = {"replay": "a replay", "mirror": "a mirror of Binance"}.get(request.source, "a synthetic market")
     if request.state == "FAILED":
         return {"tone": "bad", "words": f"The change to {what} failed: {request.message or 'no reason was given'}."}
     return {"tone": "warn", "words": f"Changing to {what} …"}

@@ -239,7 +239,7 @@ WISHES: list[tuple[dict[str, object], str, str]] = [
     ({"source": "replay", "dataset_id": 1, "start": -1}, "start", "candle 0 to 199"),
     ({"source": "synthetic", "symbol": "XRPUSDT"}, "symbol", "has no symbol 'XRPUSDT'; it has BTCUSDT"),
     ({"source": "synthetic", "seed": -1}, "seed", "whole number from 0"),
-    ({"source": "live"}, "source", "“replay” or “synthetic”"),
+    ({"source": "live"}, "source", "“replay”, “synthetic” or “mirror”"),
 ]
 
 

@@ -19,10 +19,10 @@ router = APIRouter(prefix="/api/v1", tags=["paper markets"])
 
 
 class MarketBody(Body):
-    """A replay of a data set from candle `start` on, or a synthetic market from a `seed`."""
+    """A replay of a data set from candle `start` on, a synthetic market from a `seed`, or a mirror of Binance."""
 
     symbol: Annotated[str, Field(max_length=20)]
-    source: Literal["replay", "synthetic"]
+    source: Literal["replay", "synthetic", "mirror"]
     dataset_id: Id | None = None
     start: Annotated[int | None, Field(ge=0, le=MAX_ID)] = None
     loop: bool = False

@@ -39,7 +39,8 @@ class PaperMarketRequestView:
 class PaperMarketView:
     """What a symbol's paper market showed when the exchange was last asked (`seen_at`).
 
-    `progress` of `total` candles are played; both None for a synthetic market, which has no end. `halted`: at its end.
+    `progress` of `total` candles are played; both None for a synthetic or mirrored market, which has no end. `halted`:
+    at its end, or because the mirrored exchange is silent; `trouble` says what is wrong with that one.
     """
 
     symbol: str
@@ -51,6 +52,7 @@ class PaperMarketView:
     gaps_closed: int
     loop: bool
     halted: bool
+    trouble: str
     preset: str
     seen_at: datetime
 
@@ -66,7 +68,7 @@ async def request_paper_market(
     loop: bool = False,
     seed: int | None = None,
 ) -> PaperMarketRequestView:
-    """Ask for another market: a `replay` of a data set or a `synthetic` one from a `seed`.
+    """Ask for another market: a `replay` of a data set, a `synthetic` one from a `seed`, or a `mirror` of Binance's.
 
     `start` is the number, from 0, of the first candle played; those before it are history. `loop` begins again at the
     end instead of halting. Raises InvalidInput naming the field, NotFound for the data set.
@@ -76,11 +78,12 @@ async def request_paper_market(
     if source == "replay":
         await _check_replay(session, symbol, dataset_id, start)
         options = {"loop": loop} | ({"start": start} if start is not None else {})
-    elif source == "synthetic":
-        await _check_synthetic(session, symbol, dataset_id, seed)
+    elif source in ("synthetic", "mirror"):
+        seed = seed if source == "synthetic" else None
+        await _check_made(session, symbol, dataset_id, seed)
         options = {"seed": seed} if seed is not None else {}
     else:
-        raise InvalidInput("The source of a paper market is “replay” or “synthetic”.", field="source")
+        raise InvalidInput("The source of a paper market is “replay”, “synthetic” or “mirror”.", field="source")
     values = {"user_id": user_id, "symbol": symbol, "source": source, "dataset_id": dataset_id, "options": options}
     request_id = await session.scalar(insert(PaperMarketRequest).values(values).returning(col(PaperMarketRequest.id)))
     row = await session.get_one(PaperMarketRequest, request_id)
@@ -127,9 +130,9 @@ async def _check_replay(session: AsyncSession, symbol: str, dataset_id: int | No
         )
 
 
-async def _check_synthetic(session: AsyncSession, symbol: str, dataset_id: int | None, seed: int | None) -> None:
+async def _check_made(session: AsyncSession, symbol: str, dataset_id: int | None, seed: int | None) -> None:
     if dataset_id is not None:
-        raise InvalidInput("A synthetic market takes no data set.", field="dataset_id")
+        raise InvalidInput("Only a replay takes a data set.", field="dataset_id")
     if seed is not None and not 0 <= seed <= MOST_SEED:
         raise InvalidInput(f"The seed must be a whole number from 0 to {MOST_SEED:,}.", field="seed")
     query = select(col(SymbolRow.symbol)).where(col(SymbolRow.kind) == AccountKind.PAPER.value)
@@ -166,6 +169,7 @@ def _market_view(row: PaperMarket) -> PaperMarketView:
         gaps_closed=status.get("gaps_closed", 0),
         loop=status.get("loop", False),
         halted=status.get("halted", False),
+        trouble=status.get("trouble", ""),
         preset=status.get("preset", ""),
         seen_at=row.seen_at,
     )
