@@ -157,7 +157,7 @@ class Reconciler:
                     await self._meet(result, trade)
 
     async def _meet(self, result: PassResult, trade: ExchangeTrade) -> None:
-        """A trade of an order whose number we do not know: a stranger's, or of one we gave up as never arrived (F07)."""
+        """A trade of an order whose number we do not know: foreign, or one we gave up as never arrived (F07)."""
         place = (result.account_id, trade.symbol, trade.exchange_order_id)
         if place in self._strangers:
             return
