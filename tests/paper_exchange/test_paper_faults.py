@@ -7,13 +7,14 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import WSMsgType
-from paper_kit import Keys, Paper, PaperProcess, hmac_of, running, until
+from paper_kit import Keys, ManualClock, Paper, PaperProcess, hmac_of, running, until
 
 LIMIT = {
     "symbol": "BTCUSDT",
@@ -489,6 +490,49 @@ async def test_in_maintenance_nothing_is_to_be_had(faulty: Paper, keys: Keys) ->
         assert (await faulty.control("GET", "/paper/status"))[0] == 200
         await faulty.control("DELETE", f"/paper/faults/{made['id']}")
         assert (await faulty.raw("GET", "/api/v3/ping"))[0] == 200
+
+
+# -- while time stands -----------------------------------------------------------------------------------
+
+
+async def signed_at(paper: Paper, clock: ManualClock, method: str, path: str, keys: Keys, **params: Any) -> Any:
+    status, answer = await paper.signed(method, path, keys, **params, timestamp=clock.now_ms())
+    assert status == 200, answer
+    return answer
+
+
+async def test_an_order_that_has_filled_since_is_shown_unfilled(tmp_path: Path) -> None:
+    clock = ManualClock(1_800_014_400_000)
+    async with running(tmp_path / "paper.db", clock, faults=True) as paper:
+        buyer = await paper.open_account({"USDT": "1000000"}, ed25519=False)
+        seller = await paper.open_account({"BTC": "1"}, ed25519=False)
+        best = (await paper.raw("GET", "/api/v3/ticker/bookTicker", "symbol=BTCUSDT"))[1]
+        limit = {**LIMIT, "price": str(Decimal(best["bidPrice"]) + Decimal("0.01"))}
+        placed = await signed_at(paper, clock, "POST", "/api/v3/order", buyer, **limit)
+        assert placed["status"] == "NEW"
+        await clock.advance(0.02)
+        sold = await signed_at(paper, clock, "POST", "/api/v3/order", seller, **{**MARKET, "side": "SELL"})
+        assert sold["fills"][0]["price"] == placed["price"]
+        await fault(paper, "late_memory", lag_ms=10)
+        which = {"symbol": "BTCUSDT", "orderId": placed["orderId"]}
+        for lag_ms, status, executed in ((10, "NEW", "0.00000000"), (0, "FILLED", "0.01000000")):
+            if not lag_ms:
+                await paper.control("DELETE", "/paper/faults")
+            told = await signed_at(paper, clock, "GET", "/api/v3/order", buyer, **which)
+            assert (told["status"], told["executedQty"]) == (status, executed)
+
+
+async def test_a_halt_in_the_middle_of_a_second_holds_its_price(tmp_path: Path) -> None:
+    clock = ManualClock(1_800_014_400_000)
+    async with running(tmp_path / "paper.db", clock, faults=True) as paper:
+        await clock.advance(1.3)
+        made = await fault(paper, "halt", where={"symbol": "BTCUSDT"})
+        before = (await paper.raw("GET", "/api/v3/ticker/bookTicker", "symbol=BTCUSDT"))[1]
+        await clock.advance(3)
+        assert (await paper.raw("GET", "/api/v3/ticker/bookTicker", "symbol=BTCUSDT"))[1] == before
+        await paper.control("DELETE", f"/paper/faults/{made['id']}")
+        await clock.advance(2)
+        assert (await paper.raw("GET", "/api/v3/ticker/bookTicker", "symbol=BTCUSDT"))[1] != before
 
 
 async def test_chances_over_real_requests_follow_the_seed(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
+from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -11,7 +14,8 @@ import pytest
 from paper_kit import Keys, ManualClock, Paper, hmac_of, running
 
 from app.paper_exchange.errors import ApiError
-from app.paper_exchange.limits import DAY_MS, LONGEST_BAN_MS, MINUTE_MS, Limits, Window
+from app.paper_exchange.limits import DAY_MS, LONGEST_BAN_MS, MINUTE_MS, Limits, Window, first_fills
+from app.paper_exchange.model import Changes, Trade
 from app.paper_exchange.settings import NO_LIMITS, PaperSettings
 
 NOON = 1_800_014_400_000  # a whole minute
@@ -108,6 +112,20 @@ def test_orders_are_counted_by_account_and_all_or_none() -> None:
     assert limits.order_counts(1, NOON + DAY_MS) == (0, 0)
 
 
+def test_only_an_orders_first_fill_makes_room() -> None:
+    def filled(executed: str, *quantities: str) -> list[tuple[int, bool]]:
+        changes = Changes()
+        order = SimpleNamespace(executed=Decimal(executed))
+        changes.orders["BTCUSDT", 1] = order  # type: ignore[assignment]
+        for n, quantity in enumerate(quantities):
+            amounts = (Decimal(1), Decimal(quantity), Decimal(1), Decimal(0))
+            changes.trades.append(Trade("BTCUSDT", n, 1, 9, *amounts, "BTC", True, n > 0, 0))
+        return list(first_fills(changes))
+
+    assert filled("3", "1", "2") == [(9, False)]
+    assert filled("3", "2") == []
+
+
 # -- through a server ------------------------------------------------------------------------------------
 
 
@@ -150,6 +168,18 @@ async def test_an_order_filled_as_maker_makes_room_for_five(tmp_path: Path) -> N
         sold = await place(paper, other, clock, side="SELL", price=price, timeInForce="IOC")
         assert sold[1]["status"] == "FILLED"
         assert (await place(paper, keys, clock))[2] == ("3", "3")
+
+
+async def test_an_order_that_reached_the_engine_too_late_has_counted(tmp_path: Path) -> None:
+    async with running(tmp_path / "paper.db", faults=True) as paper:
+        keys = await paper.open_account({"USDT": "1000000"}, ed25519=False)
+        delay = {"kind": "engine_delay", "delay_ms": 400, "count": 1}
+        assert (await paper.control("POST", "/paper/faults", delay))[0] == 200
+        wall = ManualClock(int(time.time() * 1000))
+        status, answer, _ = await place(paper, keys, wall, recvWindow=300)
+        assert (status, answer["code"]) == (400, -1021)
+        wall = ManualClock(int(time.time() * 1000))
+        assert (await place(paper, keys, wall))[2][1] == "2"
 
 
 async def at_the_best_bid(paper: Paper) -> str:
