@@ -122,7 +122,10 @@ class Market:
 
     def _levels(self, limit: int, *, is_bid: bool) -> list[tuple[Decimal, Decimal]]:
         levels: dict[Decimal, Decimal] = dict(self.liquidity.levels(is_bid=is_bid))
+        facing = None if self.liquidity.price is None else self.liquidity.best(is_bid=not is_bid)
         for order in self.resting(is_buy=is_bid):
+            if facing is not None and ((order.price >= facing) if is_bid else (order.price <= facing)):
+                continue  # the market is passing through it, a share of its volume at a time: no book is crossed
             levels[order.price] = levels.get(order.price, ZERO) + order.remaining
         return sorted(levels.items(), reverse=is_bid)[:limit]
 

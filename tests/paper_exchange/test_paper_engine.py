@@ -301,3 +301,16 @@ def test_a_cancel_report_carries_its_own_id_and_the_orders() -> None:
     engine.cancel(placed, NOW_MS, "my-cancel")
     report = engine.drain(NOW_MS).events[0][1]
     assert (report["c"], report["C"], report["x"], report["w"]) == ("my-cancel", "mine", "CANCELED", False)
+
+
+def test_the_book_shown_is_never_crossed_while_the_market_passes_through_a_resting_order() -> None:
+    engine = make_engine()
+    placed = engine.place(1, order("BUY", "LIMIT", "5", price="49990", time_in_force="GTC"), NOW_MS)
+    bids, _ = engine.markets[SYMBOL].depth(100)
+    assert (Decimal(49_990), Decimal(5)) in [(price, min(quantity, Decimal(5))) for price, quantity in bids]
+    move(engine, "49900", "1")
+    assert placed.status == "PARTIALLY_FILLED"
+    bids, asks = engine.markets[SYMBOL].depth(100)
+    assert bids[0][0] < asks[0][0]
+    move(engine, "50000", "0")
+    assert Decimal(49_990) in [price for price, _ in engine.markets[SYMBOL].depth(100)[0]]
