@@ -19,7 +19,7 @@ from app.services.exchange.fake_faults import (
     unknown_5xx,
     visible_after,
 )
-from app.services.exchange.protocol import AskingFailed, OrderRequest, OrderUpdate, TradingSession
+from app.services.exchange.protocol import AskingFailed, OrderRequest, OrderUpdate, QueryOutcome, TradingSession
 from app.services.execution.intents import OrderDraft, Owner, commit_intent, request_cancel
 from app.services.execution.reconcile import PassResult, Reconciler
 from app.services.execution.store_memory import MemoryStore
@@ -146,6 +146,27 @@ async def test_errors_while_asking_change_nothing_however_often(desk: Desk) -> N
         assert await desk.submitter.ask(order) == order
 
     assert (await desk.submitter.ask(order)).status is S.FILLED
+
+
+async def test_an_answer_that_waited_beyond_the_bound_tells_only_of_the_time_it_was_asked(desk: Desk) -> None:
+    """A process that is stopped with the answer in its hands wakes after the bound: the order may show by now."""
+
+    class Paused(FakeExchange):
+        async def query(self, symbol: str, *, client_order_id: str, exchange_order_id: int | None) -> QueryOutcome:
+            outcome = await super().query(
+                symbol, client_order_id=client_order_id, exchange_order_id=exchange_order_id
+            )
+            desk.pass_time(BOUND_MS)
+            return outcome
+
+    desk.exchange.fail_next("place", visible_after(25_000))
+    await desk.intend(type=OrderType.LIMIT, price=D(99))
+    order = await desk.submit()
+    desk.pass_time(10_000)
+    desk.exchange.__class__ = Paused
+
+    assert await desk.submitter.ask(order) == order
+    assert desk.incidents() == []
 
 
 async def test_a_last_look_that_fails_decides_nothing(desk: Desk) -> None:

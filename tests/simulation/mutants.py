@@ -63,7 +63,7 @@ class CountsNotFound(Submitter):
         super().__init__(*args)
         self._missed: dict[int, int] = {}
 
-    async def _not_visible(self, order: Order, session: Any, source: EventSource) -> Order:
+    async def _not_visible(self, order: Order, session: Any, source: EventSource, asked_ms: int) -> Order:
         self._missed[order.id] = self._missed.get(order.id, 0) + 1
         if self._missed[order.id] < 3 or order.exchange_order_id is not None:
             return order

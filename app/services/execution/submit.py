@@ -202,7 +202,7 @@ class Submitter:
 
     async def ask(self, order: Order, *, source: EventSource = EventSource.EXECUTOR) -> Order:
         """Query one order and book what is known; past the death bound, decide."""
-        session = self._session(order.account_id)
+        session, asked_ms = self._session(order.account_id), self._clock.exchange_now_ms()
         outcome = await session.query(
             order.symbol, client_order_id=order.client_order_id, exchange_order_id=order.exchange_order_id
         )
@@ -213,11 +213,11 @@ class Submitter:
                 log.warning("no information about an order", order_id=order.id, reason=reason)
                 return order
             case NotVisible():
-                return await self._not_visible(order, session, source)
+                return await self._not_visible(order, session, source, asked_ms)
 
-    async def _not_visible(self, order: Order, session: TradingSession, source: EventSource) -> Order:
-        if order.status in FINAL or self._clock.exchange_now_ms() <= self._bound_ms(order):
-            return order  # not visible *yet*, be it confirmed or not
+    async def _not_visible(self, order: Order, session: TradingSession, source: EventSource, asked_ms: int) -> Order:
+        if order.status in FINAL or asked_ms <= self._bound_ms(order):
+            return order  # it was not visible *yet* when we asked, be it confirmed or not
         if order.exchange_order_id is not None:
             words = f"the exchange no longer shows order {order.client_order_id}, which it had confirmed"
             async with self._store.transaction() as tx:
