@@ -40,6 +40,7 @@ from browser import find_browser, launch_arguments  # noqa: E402
 from playwright.sync_api import Page, sync_playwright  # noqa: E402
 from stack import READY, Stack, clean_environment, new_stack, wait_for  # noqa: E402
 
+from app.frontend import ensure_built  # noqa: E402
 from app.os_processes import free_port  # noqa: E402
 
 #: The time at which each order's fill is first seen in the dashboard's table, ms since 1970.
@@ -185,6 +186,7 @@ def main() -> None:
     parser.add_argument("--clone", action="store_true", help="also time `make run` in a fresh clone (minutes)")
     wanted = parser.parse_args()
     results: dict[str, Any] = {}
+    ensure_built(lambda line: print(line, file=sys.stderr))
     with new_stack() as stack:
         results["first start"] = _timed(stack)
         use_setup_link(stack)

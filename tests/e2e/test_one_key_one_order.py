@@ -63,7 +63,10 @@ def test_the_same_key_with_another_body_is_refused_and_the_difference_named(api:
 
     assert error["field"] == "price"
     assert "used before with another price" in error["message"]
-    api.delete(f"/orders/{first.json()['id']}")
+    order_id = first.json()["id"]
+    api.wait_for_order(order_id, {"OPEN"})
+    api.delete(f"/orders/{order_id}")
+    api.wait_for_order(order_id, {"CANCELED"})
 
 
 def test_a_write_without_a_key_is_refused(api: Api, account_id: int) -> None:
