@@ -244,8 +244,6 @@ class Exchange:
         self._store(changes, statements, lambda: feeds.publish_second(self, closed_by_symbol, end_ms))
 
     def _apply(self, market: LiveMarket, steps: Sequence[Step], now_ms: int) -> None:
-        if market.suspended:
-            return  # what is left of the second's path moves no price and fills no order
         told_ms = self.clock.exchange_now_ms() if steps else now_ms
         for step in steps:
             self.engine.step(
@@ -256,7 +254,7 @@ class Exchange:
         """Let exactly these symbols stand still (BREAK): they take no orders, and nothing is filled."""
         for symbol, market in self.live.items():
             if market.suspended != (symbol in symbols):
-                market.suspended = symbol in symbols
+                market.suspend(wanted=symbol in symbols)
                 self.engine.markets[symbol].is_open = not market.is_still
 
     async def delist(self, symbols: set[str]) -> None:

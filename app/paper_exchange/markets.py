@@ -49,6 +49,11 @@ class LiveMarket:
     def __post_init__(self) -> None:
         self.units = Units.of(self.rules)
 
+    def suspend(self, *, wanted: bool) -> None:
+        """Stand still for a while, or no longer. What is left of the running second's path is not played."""
+        self.suspended = wanted
+        self._points.clear()
+
     @property
     def is_still(self) -> bool:
         """Whether nothing is traded, for good or for a while."""

@@ -524,15 +524,22 @@ async def test_an_order_that_has_filled_since_is_shown_unfilled(tmp_path: Path) 
 
 async def test_a_halt_in_the_middle_of_a_second_holds_its_price(tmp_path: Path) -> None:
     clock = ManualClock(1_800_014_400_000)
-    async with running(tmp_path / "paper.db", clock, faults=True) as paper:
-        await clock.advance(1.3)
+
+    async def told(paper: Paper) -> Any:
+        best = (await paper.raw("GET", "/api/v3/ticker/bookTicker", "symbol=BTCUSDT"))[1]
+        return best, (await paper.raw("GET", "/api/v3/klines", "symbol=BTCUSDT&interval=1m&limit=1"))[1]
+
+    async with running(tmp_path / "paper.db", clock, faults=True, symbols=("BTCUSDT",)) as paper:
+        await clock.advance(1.1)
         made = await fault(paper, "halt", where={"symbol": "BTCUSDT"})
-        before = (await paper.raw("GET", "/api/v3/ticker/bookTicker", "symbol=BTCUSDT"))[1]
+        before = await told(paper)
         await clock.advance(3)
-        assert (await paper.raw("GET", "/api/v3/ticker/bookTicker", "symbol=BTCUSDT"))[1] == before
+        assert await told(paper) == before
         await paper.control("DELETE", f"/paper/faults/{made['id']}")
         await clock.advance(2)
-        assert (await paper.raw("GET", "/api/v3/ticker/bookTicker", "symbol=BTCUSDT"))[1] != before
+        best, candle = await told(paper)
+        assert best != before[0]
+        assert candle != before[1]
 
 
 async def test_chances_over_real_requests_follow_the_seed(tmp_path: Path) -> None:

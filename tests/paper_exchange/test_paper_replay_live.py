@@ -188,7 +188,7 @@ async def test_three_hundred_thousand_candles_are_taken_gzipped(moving: Paper) -
         ("/paper/accounts", {"balances": {"USDT": "0.123456789"}}, 400, "more than eight"),
         ("/paper/accounts", {"public_key_pem": "x"}, 400, "not a public key"),
         ("/paper/accounts", [], 400, "JSON object"),
-        ("/paper/accounts/77/deposit", {"USDT": "1"}, 404, "no account 77"),
+        ("/paper/accounts/987654/deposit", {"USDT": "1"}, 404, "no account 987654"),
     ],
 )
 async def test_bad_control_requests_are_refused_in_words_and_change_nothing(
