@@ -379,3 +379,8 @@ async def trade_fees(call: Call) -> Any:
         {"symbol": m.rules.symbol, "makerCommission": rates["maker"], "takerCommission": rates["taker"]}
         for m in markets
     ]
+
+
+async def refuse(_: Call) -> Any:
+    """An operation of Binance that is not to be had here."""
+    raise errors.unsupported()

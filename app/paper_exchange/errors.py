@@ -65,6 +65,11 @@ def too_many_connections(limit: int, retry_after_s: int) -> ApiError:
     return ApiError(-1034, msg, 429, retry_after_s=retry_after_s)
 
 
+def unsupported() -> ApiError:
+    """-1020."""
+    return ApiError(-1020, "This operation is not supported.")
+
+
 def rejected(msg: str) -> ApiError:
     """-2010: the matching engine refuses a new order."""
     return ApiError(-2010, msg)

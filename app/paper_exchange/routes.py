@@ -99,10 +99,14 @@ _TABLE: list[tuple[str, str, Endpoint]] = [
     ("GET /myFilters", "myFilters", _asking(e.my_filters, 40)),
 ]  # fmt: skip
 
+#: Known and not served; the WebSocket API refuses every method it does not have in the same words.
+REFUSED = ("POST /orderList/opo", "POST /orderList/opoco", "POST /sor/order", "POST /sor/order/test")
+
 #: (HTTP method, path, endpoint)
 ROUTES: list[tuple[str, str, Endpoint]] = [
     *((rest.split()[0], f"/api/v3{rest.split()[1]}", endpoint) for rest, _, endpoint in _TABLE),
     ("GET", "/sapi/v1/account/apiRestrictions", _asking(e.api_restrictions, 1)),
     ("GET", "/sapi/v1/asset/tradeFee", _asking(e.trade_fees, 1)),
+    *((rest.split()[0], f"/api/v3{rest.split()[1]}", Endpoint(e.refuse, Security.TRADE, _flat(1))) for rest in REFUSED),
 ]
 METHODS: dict[str, Endpoint] = {method: endpoint for _, method, endpoint in _TABLE}

@@ -147,7 +147,7 @@ class Session:
         try:
             endpoint = self._methods.get(request.method)
             if endpoint is None:
-                raise ApiError(-1020, "This operation is not supported.")
+                raise errors.unsupported()
             assert request.values is not None
             call, weight = self._admit(endpoint, request.method, request.values)
             if endpoint.orders:
