@@ -35,7 +35,9 @@ def sell(engine: Engine, quantity: str, account_id: int = 1) -> list[Trade]:
 def test_a_sale_pays_three_quarters_of_the_standard_fee_in_bnb() -> None:
     engine = with_bnb("10")
     (trade,) = sell(engine, "0.1")
-    expected = (trade.quote_quantity * Decimal("0.001") * Decimal("0.75") / BNB_PRICE).quantize(Decimal("1e-8"), ROUND_DOWN)
+    expected = (trade.quote_quantity * Decimal("0.001") * Decimal("0.75") / BNB_PRICE).quantize(
+        Decimal("1e-8"), ROUND_DOWN
+    )
     assert (trade.commission_asset, trade.commission) == ("BNB", expected)
     assert engine.ledger.free(1, "BNB") == 10 - expected
     assert engine.ledger.free(1, "USDT") == 1_000_000 + trade.quote_quantity
