@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -38,3 +39,23 @@ def to_datetime(ms: int) -> datetime:
 def to_ms(at: datetime) -> int:
     """Millisecond timestamp of an aware datetime."""
     return round(at.timestamp() * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectedClock:
+    """A clock whose exchange time is corrected by an offset somebody else measured (exchange − local)."""
+
+    clock: Clock
+    offset_ms: int
+
+    def now_ms(self) -> int:
+        """This machine's time."""
+        return self.clock.now_ms()
+
+    def exchange_now_ms(self) -> int:
+        """This machine's time and the offset."""
+        return self.clock.now_ms() + self.offset_ms
+
+    async def sleep(self, seconds: float) -> None:
+        """The inner clock's sleep."""
+        await self.clock.sleep(seconds)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.hints import UI_CHANNEL, WORK_CHANNEL, wake_worker
-from app.domain.clock import Clock, Ids
+from app.domain.clock import Clock, CorrectedClock, Ids
 from app.domain.errors import Unavailable
 from app.domain.orders import EventSource, Order
 from app.services.execution.accounts import AccountView, get_account, list_accounts, request_paper_account
@@ -86,8 +86,12 @@ async def place_order(
     health = await service_health(session, now=datetime.fromtimestamp(clock.now_ms() / 1000, UTC))
     if not health.ok:
         raise Unavailable(f"no new orders are accepted now: {health.reason or health.state.lower()}")
+    # The worker measures the offset to the exchange; the web process has none of its own.
+    corrected = CorrectedClock(clock, health.clock_offset_ms or 0)
     tx = PostgresTransaction(session)
-    return await commit_intent(tx, draft, intent_key=intent_key, owner=BY_HAND, user_id=user_id, clock=clock, ids=ids)
+    return await commit_intent(
+        tx, draft, intent_key=intent_key, owner=BY_HAND, user_id=user_id, clock=corrected, ids=ids
+    )
 
 
 async def cancel_order(session: AsyncSession, *, user_id: int, order_id: int, clock: Clock) -> Order:
