@@ -40,8 +40,8 @@ doctor: $(COMMAND)  ## check this machine and this installation
 	@$(COMMAND) doctor
 
 lock: $(INSTALLED)  ## choose versions anew within pyproject.toml's limits (UPGRADE=1: the newest)
-	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
-	    --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header \
+	    $(if $(UPGRADE),--upgrade) -o requirements.lock
 
 clean:  ## remove what was built or installed here (never DATA_DIR)
 	rm -rf .venv .web .mypy_cache .ruff_cache .pytest_cache .import_linter_cache test-results

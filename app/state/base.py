@@ -200,7 +200,7 @@ class PageState(rx.State, mixin=True):
         put(self, as_of=clock_time(unit.now), ready=True)
 
     async def _reload(self, unit: Unit) -> None:
-        """Read what the page shows."""
+        """Read what the page shows. Every page has its own."""
         raise NotImplementedError
 
 
