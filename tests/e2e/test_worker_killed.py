@@ -158,6 +158,7 @@ def close(api: Api, run_id: int) -> None:
     answer = api.send("POST", f"/runs/{run_id}/stop", json={"mode": "close"})
     assert answer.status_code in (200, 409), answer.text
     wait_for_plan(api, run_id, "CLOSED")
+    wait_for(lambda: api.get(f"/runs/{run_id}")["run"]["state"] == "STOPPED", f"run {run_id} has stopped")
 
 
 def wait_for_fills(api: Api, run_id: int) -> None:

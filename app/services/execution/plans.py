@@ -233,6 +233,8 @@ async def advance(tx: Transaction, plan_id: int, *, clock: Clock, ids: Ids) -> P
             after = await _carry_out(tx, after, move.act, clock=clock, ids=ids)
         if after != plan:
             await tx.save_plan(after)
+        if after.state == CLOSED:
+            await tx.wake("runs")  # a run that was stopping for it is over now, not at the next tick
         if after == plan or move.act is not None:
             return after
         plan = after
