@@ -62,6 +62,31 @@ class PlanState(StrEnum):
     CLOSED = "CLOSED"
 
 
+class KillAction(StrEnum):
+    """What an engaged kill switch does, from mild to strong: each does all that the one before it does."""
+
+    HALT = "halt"  # no new entries
+    CANCEL_ALL = "cancel_all"  # and no order works but those that protect what is held
+    FLATTEN = "flatten"  # and what is held is sold at market
+
+
+class KillScope(StrEnum):
+    """What a kill switch covers."""
+
+    GLOBAL = "global"  # scope_id 0
+    ACCOUNT = "account"
+    STRATEGY = "strategy"  # every run of it
+    RUN = "run"
+
+
+class ReplacementState(StrEnum):
+    """How far the replacement of an order has come."""
+
+    WAITING = "WAITING"  # until the old order is confirmed gone
+    PLACED = "PLACED"
+    NOT_MADE = "NOT_MADE"  # `reason` says why; nothing was placed
+
+
 class Account(SQLModel, table=True):
     """An exchange account of a user."""
 
@@ -77,6 +102,7 @@ class Account(SQLModel, table=True):
     created_at: datetime | None = Field(default=None, sa_column=moment(now=True))
     books_agree_at: datetime | None = Field(default=None, sa_column=moment(nullable=True))
     stream_up: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=text("false")))
+    unfreeze_requested_at: datetime | None = Field(default=None, sa_column=moment(nullable=True))
 
 
 class Credential(SQLModel, table=True):
@@ -304,10 +330,14 @@ class Incident(SQLModel, table=True):
     details: Any = Field(default_factory=dict, sa_column=document())
     opened_at: datetime | None = Field(default=None, sa_column=moment(now=True))
     closed_at: datetime | None = Field(default=None, sa_column=moment(nullable=True))
+    closed_by: str = Field(default="", sa_column=words(default=""))
+    acknowledged_at: datetime | None = Field(default=None, sa_column=moment(nullable=True))
+    acknowledged_by: str = Field(default="", sa_column=words(default=""))
+    note: str = Field(default="", sa_column=words(default=""))  # what the person who looked at it says
 
 
 class KillSwitch(SQLModel, table=True):
-    """A latched stop. scope: global (scope_id 0) | account | run. Engaged while `released_at` is null."""
+    """A latched stop of a KillScope. Engaged while `released_at` is null; until then `action` only grows."""
 
     __tablename__ = "kill_switches"
     __table_args__ = SCHEMA
@@ -319,6 +349,31 @@ class KillSwitch(SQLModel, table=True):
     released_at: datetime | None = Field(default=None, sa_column=moment(nullable=True))
     released_by: str = Field(default="", sa_column=words(default=""))
     release_reason: str = Field(default="", sa_column=words(default=""))
+    action: str = Field(default=KillAction.HALT.value, sa_column=words(default=KillAction.HALT.value))
+    until_order_id: int = Field(default=0, sa_column=big(default="0"))  # the newest order when `action` was chosen
+    work: Any = Field(default_factory=dict, sa_column=document())  # what it has done: {"orders": [ids], "plans": [ids]}
+
+
+class Replacement(SQLModel, table=True):
+    """A person's wish to have another order in the place of one that works. The worker carries it out."""
+
+    __tablename__ = "replacements"
+    __table_args__ = (
+        UniqueConstraint("account_id", "intent_key"),
+        Index("replacements_waiting", "order_id", postgresql_where=text("state = 'WAITING'"), unique=True),
+        SCHEMA,
+    )
+    id: int | None = Field(default=None, sa_column=identity_key())
+    account_id: int = Field(sa_column=Column(BigInteger, ForeignKey("execution.accounts.id"), nullable=False))
+    order_id: int = Field(sa_column=Column(BigInteger, ForeignKey("execution.orders.id"), nullable=False, index=True))
+    intent_key: str = Field(sa_column=words())
+    quantity: Decimal = Field(sa_column=amount())  # of both orders together, in base
+    price: Decimal | None = Field(default=None, sa_column=amount(nullable=True))
+    stop_price: Decimal | None = Field(default=None, sa_column=amount(nullable=True))
+    state: str = Field(default=ReplacementState.WAITING.value, sa_column=words(default=ReplacementState.WAITING.value))
+    new_order_id: int | None = Field(default=None, sa_column=big(nullable=True))
+    reason: str = Field(default="", sa_column=words(default=""))
+    requested_ms: int = Field(sa_column=big())  # exchange time
 
 
 class RiskLimits(SQLModel, table=True):

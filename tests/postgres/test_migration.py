@@ -25,7 +25,15 @@ from app.database.engine import driver_url
 from app.database.roles import prepare_database
 from app.domain.orders import EventKind, EventSource, OrderStatus, OrderType, Side, TimeInForce
 from app.models import SCHEMAS
-from app.models.execution import AccountKind, AccountState, PlanState, ServiceState
+from app.models.execution import (
+    AccountKind,
+    AccountState,
+    KillAction,
+    KillScope,
+    PlanState,
+    ReplacementState,
+    ServiceState,
+)
 from app.models.strategy import RunState, StopMode
 from tests.postgres.books import Books, Connection
 
@@ -92,6 +100,9 @@ VOCABULARIES: dict[tuple[str, str], type[StrEnum]] = {
     ("execution.order_transition_rules", "to_status"): OrderStatus,
     ("execution.fills", "side"): Side,
     ("execution.plans", "state"): PlanState,
+    ("execution.kill_switches", "scope"): KillScope,
+    ("execution.kill_switches", "action"): KillAction,
+    ("execution.replacements", "state"): ReplacementState,
     ("execution.worker_lease", "state"): ServiceState,
     ("strategy.runs", "state"): RunState,
     ("strategy.runs", "stop_mode"): StopMode,

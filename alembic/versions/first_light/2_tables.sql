@@ -157,6 +157,7 @@ CREATE TABLE execution.accounts (
     created_at timestamptz DEFAULT now() NOT NULL,
     books_agree_at timestamptz,
     stream_up boolean DEFAULT false NOT NULL,
+    unfreeze_requested_at timestamptz,
     PRIMARY KEY (id),
     FOREIGN KEY (user_id) REFERENCES auth.users (id)
 );
@@ -192,7 +193,7 @@ CREATE TABLE execution.risk_limits (
 );
 
 CREATE TABLE execution.kill_switches (
-    scope text NOT NULL CHECK (scope IN ('global', 'account', 'run')),
+    scope text NOT NULL CHECK (scope IN ('global', 'account', 'strategy', 'run')),
     scope_id bigint NOT NULL,
     engaged_at timestamptz NOT NULL,
     engaged_by text NOT NULL,
@@ -200,6 +201,9 @@ CREATE TABLE execution.kill_switches (
     released_at timestamptz,
     released_by text DEFAULT '' NOT NULL,
     release_reason text DEFAULT '' NOT NULL,
+    action text DEFAULT 'halt' NOT NULL CHECK (action IN ('halt', 'cancel_all', 'flatten')),
+    until_order_id bigint DEFAULT 0 NOT NULL,
+    work jsonb DEFAULT '{}'::jsonb NOT NULL,
     PRIMARY KEY (scope, scope_id)
 );
 
@@ -442,6 +446,26 @@ CREATE TABLE execution.plans (
 );
 CREATE INDEX ix_execution_plans_run_id ON execution.plans (run_id);
 
+CREATE TABLE execution.replacements (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    account_id bigint NOT NULL,
+    order_id bigint NOT NULL,
+    intent_key text NOT NULL,
+    quantity public.amount NOT NULL,
+    price public.amount,
+    stop_price public.amount,
+    state text DEFAULT 'WAITING' NOT NULL CHECK (state IN ('WAITING', 'PLACED', 'NOT_MADE')),
+    new_order_id bigint,
+    reason text DEFAULT '' NOT NULL,
+    requested_ms bigint NOT NULL,
+    PRIMARY KEY (id),
+    FOREIGN KEY (account_id) REFERENCES execution.accounts (id),
+    FOREIGN KEY (order_id) REFERENCES execution.orders (id),
+    UNIQUE (account_id, intent_key)
+);
+CREATE INDEX ix_execution_replacements_order_id ON execution.replacements (order_id);
+CREATE UNIQUE INDEX replacements_waiting ON execution.replacements (order_id) WHERE state = 'WAITING';
+
 -- The worker, and what it tells. ----------------------------------------------------------------------------------
 
 CREATE TABLE execution.worker_lease (
@@ -485,6 +509,10 @@ CREATE TABLE execution.incidents (
     details jsonb DEFAULT '{}'::jsonb NOT NULL,
     opened_at timestamptz DEFAULT now() NOT NULL,
     closed_at timestamptz,
+    closed_by text DEFAULT '' NOT NULL,
+    acknowledged_at timestamptz,
+    acknowledged_by text DEFAULT '' NOT NULL,
+    note text DEFAULT '' NOT NULL,
     PRIMARY KEY (id)
 );
 

@@ -13,7 +13,7 @@ GRANT UPDATE (state, stop_mode, stop_reason, venue, warmup_from_ms, last_decided
 GRANT SELECT, INSERT, UPDATE, DELETE ON strategy.decisions TO worker;
 
 GRANT SELECT ON execution.accounts TO worker;
-GRANT UPDATE (state, state_reason, books_agree_at, stream_up) ON execution.accounts TO worker;
+GRANT UPDATE (state, state_reason, books_agree_at, stream_up, unfreeze_requested_at) ON execution.accounts TO worker;
 GRANT SELECT, INSERT, UPDATE ON execution.credentials, execution.symbols TO worker;
 GRANT SELECT ON execution.risk_limits TO worker;
 GRANT SELECT, INSERT, UPDATE ON execution.kill_switches TO worker;
@@ -25,6 +25,8 @@ GRANT UPDATE (
 ) ON execution.orders TO worker;
 GRANT SELECT ON execution.order_transition_rules TO worker;
 GRANT SELECT, INSERT, UPDATE ON execution.plans TO worker;
+GRANT SELECT ON execution.replacements TO worker;
+GRANT UPDATE (state, new_order_id, reason) ON execution.replacements TO worker;
 GRANT EXECUTE ON FUNCTION execution.needs_no_epoch, execution.require_epoch TO worker;
 
 GRANT SELECT, INSERT, UPDATE ON execution.worker_lease, execution.job_runs TO worker;
