@@ -24,20 +24,20 @@ class Run:
 
 
 class SimTransaction(MemoryTransaction):
-    """Remembers which orders it has touched, so that only those are looked at again."""
+    """Remembers which orders it has touched, and how many events they had, so that only those are looked at again."""
 
     def __init__(self, books: Books, epoch: int | None) -> None:
         super().__init__(books, epoch)
-        self.touched: list[int] = []
+        self.touched: dict[int, int] = {}
 
     async def add_order(self, step: Step) -> Order:
         order = await super().add_order(step)
-        self.touched.append(order.id)
+        self.touched[order.id] = 0
         return order
 
     def _write(self, step: Step) -> None:
+        self.touched.setdefault(step.order.id, len(self.books.events[step.order.id]))
         super()._write(step)
-        self.touched.append(step.order.id)
 
 
 class Database:
@@ -48,25 +48,23 @@ class Database:
         self.runs: dict[int, Run] = {}
         self.is_down = False
         self.lost_answers = 0  # so many of the next commits are carried out, and the answer is lost
-        self.watch: Callable[[Books, list[int], int | None], None] = lambda before, touched, epoch: None
+        self.watch: Callable[[dict[int, int], int | None], None] = lambda touched, epoch: None
         self.notify: Callable[[list[str]], None] = lambda hints: None
 
     def edit(self, change: Callable[[Books], None]) -> None:
         """Somebody else's small transaction."""
-        books = self.books.copy()
-        change(books)
-        self.books = books
+        change(self.books)
 
     def check(self) -> None:
         """Raise when the database cannot be reached."""
         if self.is_down:
             raise ConnectionError("the database cannot be reached")
 
-    def commit(self, before: Books, tx: SimTransaction, epoch: int | None) -> None:
+    def commit(self, tx: SimTransaction, epoch: int | None) -> None:
         """All or nothing; and the one who asked may never learn which."""
-        self.check()
+        self.books.commit()
         self.books = tx.books
-        self.watch(before, tx.touched, epoch)
+        self.watch(tx.touched, epoch)
         if tx.woken:
             self.notify(tx.woken)
         if self.lost_answers and epoch is not None:
@@ -95,10 +93,15 @@ class SimStore(MemoryStore):
         await asyncio.sleep(0)
         self.database.check()
         before = self.database.books
-        tx = SimTransaction(before.copy(), self.epoch)
-        yield tx
-        assert self.database.books is before, "a transaction was not one slice"
-        self.database.commit(before, tx, self.epoch)
+        tx = SimTransaction(before.begin(), self.epoch)
+        try:
+            yield tx
+            assert self.database.books is before, "a transaction was not one slice"
+            self.database.check()
+        except BaseException:
+            before.roll_back()
+            raise
+        self.database.commit(tx, self.epoch)
         await asyncio.sleep(0)
 
 

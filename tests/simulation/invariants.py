@@ -50,16 +50,16 @@ class Monitor:
 
     # --- after every commit ----------------------------------------------------------------------------
 
-    def committed(self, before: Books, touched: list[int], epoch: int | None) -> None:
+    def committed(self, touched: Mapping[int, int], epoch: int | None) -> None:
         """I1–I6 and I8–I10 for what this commit has changed."""
         after = self.database.books
-        if touched and epoch is not None and epoch != before.epoch:
-            self._fail("fence", f"epoch {epoch} wrote although {before.epoch} is in office")
-        for order_id in dict.fromkeys(touched):
+        if touched and epoch is not None and epoch != after.epoch:
+            self._fail("fence", f"epoch {epoch} wrote although {after.epoch} is in office")
+        for order_id, known_events in touched.items():
             order = after.orders[order_id]
             self._by_client_id[order.account_id, order.client_order_id] = order_id
             self._history(order, after)
-            self._amounts(order, after, len(before.events.get(order_id, ())))
+            self._amounts(order, after, known_events)
         if len(after.incidents) != self._seen_incidents:
             for kind, words, _, order_id in after.incidents[self._seen_incidents :]:
                 self._incident(kind, words, after.orders.get(order_id or 0))

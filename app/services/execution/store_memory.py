@@ -1,7 +1,7 @@
 """Storage of execution in memory: for simulation and unit tests, under the same contract as PostgreSQL.
 
-All values are frozen, so a transaction is a shallow copy of the books that replaces them at commit. What the
-database's triggers refuse is refused here too.
+All values are frozen, and every table remembers what a transaction replaced in it, so that a rollback puts back
+just that. What the database's triggers refuse is refused here too.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final, TypeVar
 
 from app.database.hints import Work
 from app.domain.errors import require
 from app.domain.money import ZERO
 from app.domain.orders import FINAL, IN_FLIGHT, EventKind, Fill, Order, OrderStatus, Side, check_edge
-from app.domain.positions import FLAT, Position, SidedFill, balance_changes, fold
+from app.domain.positions import balance_changes
 from app.domain.symbols import SymbolRules
 from app.models.execution import PlanState
 from app.services.execution.bookkeeping import Event, Step
@@ -29,10 +30,61 @@ class StaleEpoch(Exception):
     """A worker that has been replaced tried to write."""
 
 
+K = TypeVar("K")
+V = TypeVar("V")
+_ABSENT: Final = object()
+_ID: Final = attrgetter("id")
+
+
+@dataclass
+class Journal:
+    """What the open transaction has replaced: (table, key, what was there)."""
+
+    is_open: bool = False
+    replaced: list[tuple[Table[Any, Any], Any, Any]] = field(default_factory=list)
+
+
+class Table(dict[K, V]):
+    """A dict whose changes by key a rollback can take back."""
+
+    def __init__(self, rows: Mapping[K, V], journal: Journal) -> None:
+        super().__init__(rows)
+        self._journal = journal
+
+    def __setitem__(self, key: K, value: V) -> None:
+        if self._journal.is_open:
+            self._journal.replaced.append((self, key, self.get(key, _ABSENT)))
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: K) -> None:
+        if self._journal.is_open:
+            self._journal.replaced.append((self, key, self[key]))
+        super().__delitem__(key)
+
+    def pop(self, key: K, *default: Any) -> Any:
+        """As `dict.pop`."""
+        if key not in self and default:
+            return default[0]
+        value = self[key]
+        del self[key]
+        return value
+
+    def put_back(self, key: K, value: Any) -> None:
+        """Undo one change."""
+        if value is _ABSENT:
+            super().__delitem__(key)
+        else:
+            super().__setitem__(key, value)
+
+
 @dataclass
 class Books:
-    """Everything the store holds. Keys: ids; fills by (account, symbol, trade id)."""
+    """Everything the store holds. Keys: ids; fills by (account, symbol, trade id). The last five are indices.
 
+    In a transaction a row is set, popped or deleted by its key, and what is no table is set as a whole.
+    """
+
+    journal: Journal = field(default_factory=Journal, repr=False, compare=False)
     accounts: dict[int, AccountFacts] = field(default_factory=dict)
     rules: dict[str, SymbolRules] = field(default_factory=dict)
     prices: dict[str, tuple[Decimal, int]] = field(default_factory=dict)
@@ -48,15 +100,42 @@ class Books:
     passes: tuple[PassResult, ...] = ()
     seen_balances: dict[int, Mapping[str, Decimal]] = field(default_factory=dict)
     epoch: int = 0
+    working: dict[int, Order] = field(default_factory=dict)  # orders that are not final
+    order_ids: dict[tuple[int, str, object], int] = field(default_factory=dict)  # by (account, "name" or symbol, id)
+    of_plan: dict[int, tuple[int, ...]] = field(default_factory=dict)  # plan → ids of its orders
+    trades: dict[int, tuple[Fill, ...]] = field(default_factory=dict)  # order → its fills
+    held: dict[tuple[int, int, str], Decimal] = field(default_factory=dict)  # (account, run or 0, symbol) → base
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, Table(value, self.journal) if type(value) is dict else value)
 
     def copy(self) -> Books:
-        """A shallow copy; the values inside are frozen."""
+        """Books of their own with the same rows; the values inside are frozen."""
         values: dict[str, Any] = {name: dict(v) if isinstance(v, dict) else v for name, v in vars(self).items()}
-        return Books(**values)
+        return Books(**(values | {"journal": Journal()}))
+
+    def begin(self) -> Books:
+        """The books as a transaction sees and changes them. Take them over, or say `roll_back`."""
+        require(not self.journal.is_open, "two transactions overlapped")
+        self.journal.is_open = True
+        own = object.__new__(Books)
+        vars(own).update(vars(self))
+        return own
+
+    def commit(self) -> None:
+        """The open transaction's changes stay."""
+        self.journal.replaced.clear()
+        self.journal.is_open = False
+
+    def roll_back(self) -> None:
+        """The tables are again as they were before the transaction."""
+        for table, key, value in reversed(self.journal.replaced):
+            table.put_back(key, value)
+        self.commit()
 
 
 class MemoryTransaction:
-    """`Transaction` on a copy of the books."""
+    """`Transaction` on the books that `Books.begin` gave it."""
 
     def __init__(self, books: Books, epoch: int | None) -> None:
         self.books = books
@@ -66,28 +145,40 @@ class MemoryTransaction:
     async def order(self, order_id: int) -> Order | None:
         return self.books.orders.get(order_id)
 
-    def _find(self, account_id: int, **wanted: object) -> Order | None:
-        mine = (o for o in self.books.orders.values() if o.account_id == account_id)
-        return next((o for o in mine if all(getattr(o, k) == v for k, v in wanted.items())), None)
+    def _find(self, account_id: int, what: str, name: object) -> Order | None:
+        order_id = self.books.order_ids.get((account_id, what, name))
+        return None if order_id is None else self.books.orders[order_id]
 
     async def order_by_client_id(self, account_id: int, client_order_id: str) -> Order | None:
-        return self._find(account_id, client_order_id=client_order_id)
+        return self._find(account_id, "client", client_order_id)
 
     async def order_by_exchange_id(self, account_id: int, symbol: str, exchange_order_id: int) -> Order | None:
-        return self._find(account_id, symbol=symbol, exchange_order_id=exchange_order_id)
+        return self._find(account_id, symbol, exchange_order_id)
 
     async def order_by_intent(self, account_id: int, intent_key: str) -> Order | None:
-        return self._find(account_id, intent_key=intent_key)
+        return self._find(account_id, "intent", intent_key)
 
     async def add_order(self, step: Step) -> Order:
         self._fence()
         order = replace(step.order, id=len(self.books.orders) + 1)
         require(order.version == 1 and order.status is OrderStatus.NEW, "an order starts NEW at version 1")
-        require(self._find(order.account_id, client_order_id=order.client_order_id) is None, "client order id is taken")
-        require(self._find(order.account_id, intent_key=order.intent_key) is None, "intent has its order already")
-        self.books.orders[order.id] = order
+        for what, name in (("client", order.client_order_id), ("intent", order.intent_key)):
+            require(self._find(order.account_id, what, name) is None, "the order's name is taken", what=what, name=name)
+            self.books.order_ids[order.account_id, what, name] = order.id
+        if order.plan_id is not None:
+            self.books.of_plan[order.plan_id] = (*self.books.of_plan.get(order.plan_id, ()), order.id)
+        self._keep(order)
         self.books.events[order.id] = (step.event,)
         return order
+
+    def _keep(self, order: Order) -> None:
+        self.books.orders[order.id] = order
+        if order.status not in FINAL:
+            self.books.working[order.id] = order
+        else:
+            self.books.working.pop(order.id, None)
+        if order.exchange_order_id is not None:
+            self.books.order_ids[order.account_id, order.symbol, order.exchange_order_id] = order.id
 
     def _fence(self) -> None:
         if self._epoch is not None and self._epoch != self.books.epoch:
@@ -111,7 +202,7 @@ class MemoryTransaction:
         if event.kind is EventKind.ATTEMPT_SENT:
             require(order.id not in self.books.attempts, "one attempt an order", order_id=order.id)
             self.books.attempts[order.id] = order.signed_timestamp_ms or 0
-        self.books.orders[order.id] = order
+        self._keep(order)
         self.books.events[order.id] = (*events, event)
         if step.fill is not None:
             self._book(order, step.fill)
@@ -120,14 +211,17 @@ class MemoryTransaction:
         key = (order.account_id, order.symbol, fill.trade_id)
         require(key not in self.books.fills, "a fill is booked once", key=key)
         self.books.fills[key] = (order.id, fill)
+        self.books.trades[order.id] = (*self.books.trades.get(order.id, ()), fill)
         rules = self.books.rules[order.symbol]
         changes = balance_changes(order.side, fill, rules.base_asset, rules.quote_asset)
         for asset, change in changes.items():
             place = (order.account_id, asset)
             self.books.totals[place] = self.books.totals.get(place, ZERO) + change
+        run = (order.account_id, order.run_id or 0, order.symbol)
+        self.books.held[run] = self.books.held.get(run, ZERO) + changes.get(rules.base_asset, ZERO)
 
     async def trade_ids(self, order_id: int) -> set[int]:
-        return {key[2] for key, (owner, _) in self.books.fills.items() if owner == order_id}
+        return {fill.trade_id for fill in self.books.trades.get(order_id, ())}
 
     async def trade_ids_since(self, account_id: int, symbol: str, since_ms: int) -> set[int]:
         fills = self.books.fills.items()
@@ -135,15 +229,16 @@ class MemoryTransaction:
         return {trade_id for _, _, trade_id in mine}
 
     async def claim_new(self, busy: Collection[int] = ()) -> Order | None:
-        new = (o for o in self.books.orders.values() if o.status is OrderStatus.NEW and o.account_id not in busy)
+        new = (o for o in self.books.working.values() if o.status is OrderStatus.NEW and o.account_id not in busy)
         return min(new, key=lambda o: (o.plan_id is None or o.side is Side.BUY, o.id), default=None)
 
     async def in_flight(self, account_id: int | None = None) -> Sequence[Order]:
-        orders = [o for o in self.books.orders.values() if o.status in IN_FLIGHT]
-        return [o for o in orders if account_id is None or o.account_id == account_id]
+        orders = [o for o in self.books.working.values() if o.status in IN_FLIGHT]
+        return sorted((o for o in orders if account_id is None or o.account_id == account_id), key=_ID)
 
     async def with_status(self, status: OrderStatus) -> Sequence[Order]:
-        return [o for o in self.books.orders.values() if o.status is status]
+        among = self.books.orders if status in FINAL else self.books.working
+        return sorted((o for o in among.values() if o.status is status), key=_ID)
 
     async def symbols_traded(self, account_id: int, since_ms: int) -> Sequence[str]:
         mine = (o for o in self.books.orders.values() if o.account_id == account_id)
@@ -160,9 +255,8 @@ class MemoryTransaction:
             return None
         price = self.books.prices.get(symbol)
         base, quote = (rules.base_asset, rules.quote_asset) if rules else ("", "")
-        working = [o for o in self.books.orders.values() if o.account_id == account_id and o.status not in FINAL]
+        working = [o for o in self.books.working.values() if o.account_id == account_id]
         buying = [o for o in working if o.symbol == symbol and o.side is Side.BUY]
-        runs = {o.run_id or 0 for o in self.books.orders.values() if o.account_id == account_id}
         return TradingFacts(
             account=account,
             rules=rules,
@@ -172,25 +266,11 @@ class MemoryTransaction:
             base_reserved=sum((o.reserved for o in working if o.reserved_asset == base), ZERO),
             quote_total=self.books.totals.get((account_id, quote), ZERO),
             quote_reserved=sum((o.reserved for o in working if o.reserved_asset == quote), ZERO),
-            position=sum((self.position(account_id, run, symbol).quantity for run in runs), ZERO),
+            position=sum((q for (a, _, s), q in self.books.held.items() if (a, s) == (account_id, symbol)), ZERO),
             open_buy_notional=sum((o.reserved for o in buying), ZERO),
             kill_switch=await self.kill_switch(account_id, run_id),
             limits=self.books.limits.get(account_id, DEFAULT_LIMITS),
         )
-
-    def position(self, account_id: int, run_id: int, symbol: str) -> Position:
-        """The position of one run (0: by hand), folded from its fills."""
-        rules = self.books.rules.get(symbol)
-        if rules is None:
-            return FLAT
-        mine = [
-            SidedFill(order.side, fill)
-            for (account, name, _), (order_id, fill) in self.books.fills.items()
-            if account == account_id and name == symbol
-            for order in [self.books.orders[order_id]]
-            if (order.run_id or 0) == run_id
-        ]
-        return fold(mine, base_asset=rules.base_asset, quote_asset=rules.quote_asset)
 
     async def kill_switch(self, account_id: int, run_id: int | None) -> str | None:
         for scope in (("global", 0), ("account", account_id), ("run", run_id or -1)):
@@ -225,10 +305,10 @@ class MemoryTransaction:
         self.books.plans[plan.id] = plan
 
     async def plan_orders(self, plan_id: int) -> Sequence[Order]:
-        return [o for o in self.books.orders.values() if o.plan_id == plan_id]
+        return [self.books.orders[order_id] for order_id in self.books.of_plan.get(plan_id, ())]
 
     async def run_position(self, account_id: int, run_id: int, symbol: str) -> Decimal:
-        return self.position(account_id, run_id, symbol).quantity
+        return self.books.held.get((account_id, run_id, symbol), ZERO)
 
     async def balances(self, account_id: int) -> dict[str, Decimal]:
         return {a: total for (owner, a), total in self.books.totals.items() if owner == account_id and total != 0}
@@ -244,8 +324,8 @@ class MemoryTransaction:
 
 
 class MemoryStore:
-    """`Store` in memory. Transactions of one store do not overlap in effect: the last commit would lose the other's,
-    so a commit on books that have moved meanwhile is refused; with one event loop and no waiting inside, it never is.
+    """`Store` in memory. Transactions do not overlap: one that begins while another is open is refused; with one
+    event loop and no waiting inside, none does.
     """
 
     def __init__(self, epoch: int | None = None) -> None:
@@ -256,8 +336,12 @@ class MemoryStore:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[MemoryTransaction]:
         before = self.books
-        tx = MemoryTransaction(before.copy(), self.epoch)
-        yield tx
-        require(self.books is before, "two transactions overlapped")
+        tx = MemoryTransaction(before.begin(), self.epoch)
+        try:
+            yield tx
+        except BaseException:
+            before.roll_back()
+            raise
+        before.commit()
         self.books = tx.books
         self.woken.extend(tx.woken)
