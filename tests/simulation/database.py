@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from app.domain.orders import Order
 from app.services.execution.bookkeeping import Step
@@ -72,6 +71,41 @@ class Database:
             raise ConnectionError("the database closed the connection")
 
 
+class Turn:
+    """Waits for nothing: whoever else can run may go first, and here the process may die."""
+
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
+class Unit:
+    """One transaction of a `SimStore`; a class of its own because nothing happens more often than this."""
+
+    __slots__ = ("_before", "_store", "_tx")
+
+    def __init__(self, store: SimStore) -> None:
+        self._store = store
+
+    async def __aenter__(self) -> SimTransaction:
+        await Turn()
+        database = self._store.database
+        database.check()
+        self._before = database.books
+        self._tx = SimTransaction(self._before.begin(), self._store.epoch)
+        return self._tx
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        database = self._store.database
+        assert database.books is self._before, "a transaction was not one slice"
+        if kind is not None or database.is_down:
+            self._before.roll_back()
+            if kind is None:
+                database.check()
+            return
+        database.commit(self._tx, self._store.epoch)
+        await Turn()
+
+
 class SimStore(MemoryStore):
     """`MemoryStore` on shared books: before and after each transaction somebody else may go on, or the process die.
 
@@ -88,21 +122,9 @@ class SimStore(MemoryStore):
         """The shared books."""
         return self.database.books
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[SimTransaction]:
-        await asyncio.sleep(0)
-        self.database.check()
-        before = self.database.books
-        tx = SimTransaction(before.begin(), self.epoch)
-        try:
-            yield tx
-            assert self.database.books is before, "a transaction was not one slice"
-            self.database.check()
-        except BaseException:
-            before.roll_back()
-            raise
-        self.database.commit(tx, self.epoch)
-        await asyncio.sleep(0)
+    def transaction(self) -> Any:
+        """A transaction that is one slice."""
+        return Unit(self)
 
 
 __all__ = ["Database", "Run", "SimStore", "StaleEpoch"]

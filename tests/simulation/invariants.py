@@ -187,7 +187,7 @@ class Monitor:
 
     def unknown_for_too_long(self, now_s: float, start_ms: int) -> None:
         """I11: nobody knows of an order although the bound and a pass went by in contact with the exchange."""
-        for order in self.database.books.orders.values():
+        for order in self.database.books.working.values():
             if order.exchange_order_id is not None or order.status not in (S.SUBMITTED, S.CANCELING):
                 continue
             bound_s = ((order.signed_timestamp_ms or 0) - start_ms) / 1000 + BOUND_S

@@ -26,11 +26,28 @@ class Life:
         self.slices_left: int | None = None  # set: it dies after so many slices
         self.tasks: list[asyncio.Task[Any]] = []
         self.failures: list[BaseException] = []
-        self.parked: list[asyncio.Handle] = []
+        self.parked: list[Handle] = []
 
 
 OUTSIDE = Life("outside")
 _LIFE: ContextVar[Life] = ContextVar("life", default=OUTSIDE)
+
+
+class Handle:
+    """A callback to run: `asyncio.Handle` and `TimerHandle`, as far as asyncio uses them, and whose it is."""
+
+    __slots__ = ("args", "callback", "context", "gone", "life")
+
+    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context, life: Life) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = context
+        self.life = life
+        self.gone = False
+
+    def cancel(self) -> None:
+        """It is passed over when its turn comes."""
+        self.gone = True
 
 
 class SimLoop(asyncio.AbstractEventLoop):
@@ -39,8 +56,8 @@ class SimLoop(asyncio.AbstractEventLoop):
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._now_s = 0.0
-        self._ready: list[asyncio.Handle] = []
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._ready: list[Handle] = []
+        self._timers: list[tuple[float, int, Handle]] = []
         self._count = 0
         self.slices = 0
         self.on_death: Callable[[Life], None] = lambda life: None
@@ -61,31 +78,29 @@ class SimLoop(asyncio.AbstractEventLoop):
         """Virtual seconds since the world began."""
         return self._now_s
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
-        if _life_of(handle).alive:  # what a dead process's memory still says while it is swept is not heard
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
+        context = copy_context() if context is None else context
+        life = context.get(_LIFE, OUTSIDE)
+        handle = Handle(callback, args, context, life)
+        if life.alive:  # what a dead process's memory still says while it is swept is not heard
             self._ready.append(handle)
         return handle
 
     def call_later(
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> Any:
         return self.call_at(self._now_s + delay, callback, *args, context=context)
 
-    def call_at(
-        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
-        life = _LIFE.get() if context is None else context.get(_LIFE, OUTSIDE)
+    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
+        context = copy_context() if context is None else context
+        life = context.get(_LIFE, OUTSIDE)
         if life.oversleep_s:
             when += self._rng.random() * life.oversleep_s
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        handle = Handle(callback, args, context, life)
         if life.alive:
             self._count += 1
-            heapq.heappush(self._timers, (when, self._count, timer))
-        return timer
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Cancelled timers are passed over when they come due."""
+            heapq.heappush(self._timers, (when, self._count, handle))
+        return handle
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -116,8 +131,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         life.alive = False
         for task in life.tasks:
             task._log_destroy_pending = False  # type: ignore[attr-defined]
-        self._ready = [h for h in self._ready if _life_of(h) is not life]
-        self._timers = [t for t in self._timers if _life_of(t[2]) is not life]
+        self._ready = [h for h in self._ready if h.life is not life]
+        self._timers = [t for t in self._timers if t[2].life is not life]
         heapq.heapify(self._timers)
         for task in life.tasks:
             if not task.done():
@@ -143,25 +158,26 @@ class SimLoop(asyncio.AbstractEventLoop):
             self._now_s = max(self._now_s, self._timers[0][0])
             while self._timers and self._timers[0][0] <= self._now_s:
                 timer = heapq.heappop(self._timers)[2]
-                if not timer.cancelled():
+                if not timer.gone:
                     self._ready.append(timer)
         self._now_s = until_s
 
     def settle(self) -> None:
         """Run until nobody can go on without time passing: one slice between two awaits at a time."""
-        while self._ready:
-            at = int(self._rng.random() * len(self._ready))
-            handle = self._ready[at]
-            self._ready[at] = self._ready[-1]
-            self._ready.pop()
-            if handle.cancelled():
+        draw = self._rng.random
+        while ready := self._ready:  # a death replaces the list
+            at = int(draw() * len(ready))
+            handle = ready[at]
+            ready[at] = ready[-1]
+            ready.pop()
+            if handle.gone:
                 continue
-            life = _life_of(handle)
+            life = handle.life
             if life.stopped:
                 life.parked.append(handle)
                 continue
             self.slices += 1
-            handle._run()
+            handle.context.run(handle.callback, *handle.args)
             if life.slices_left is not None:
                 life.slices_left -= 1
                 if life.slices_left <= 0:
@@ -174,10 +190,6 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def __exit__(self, *_: object) -> None:
         events._set_running_loop(None)
-
-
-def _life_of(handle: asyncio.Handle) -> Life:
-    return handle._context.get(_LIFE, OUTSIDE)  # type: ignore[attr-defined, no-any-return]
 
 
 def _ended(task: asyncio.Task[Any]) -> None:
