@@ -39,6 +39,7 @@ class AccountState(StrEnum):
     """Whether an account can trade."""
 
     REQUESTED = "REQUESTED"  # the worker makes the key and registers it
+    RECOVERING = "RECOVERING"  # a worker has started and not yet compared it with the exchange: nothing is sent
     ACTIVE = "ACTIVE"
     FROZEN = "FROZEN"  # key refused by the exchange; nothing is sent with it
     FAILED = "FAILED"
@@ -103,6 +104,7 @@ class Account(SQLModel, table=True):
     books_agree_at: datetime | None = Field(default=None, sa_column=moment(nullable=True))
     stream_up: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=text("false")))
     unfreeze_requested_at: datetime | None = Field(default=None, sa_column=moment(nullable=True))
+    reconcile_requested_at: datetime | None = Field(default=None, sa_column=moment(nullable=True))
 
 
 class Credential(SQLModel, table=True):
@@ -315,6 +317,7 @@ class ReconciliationPass(SQLModel, table=True):
     agrees: bool = Field(sa_column=Column(Boolean, nullable=False))
     differences: Any = Field(default_factory=list, sa_column=document(default="'[]'::jsonb"))
     error: str = Field(default="", sa_column=words(default=""))
+    covered: Any = Field(default_factory=list, sa_column=document(default="'[]'::jsonb"))  # orders, trades, balances
 
 
 class Incident(SQLModel, table=True):
@@ -334,6 +337,7 @@ class Incident(SQLModel, table=True):
     acknowledged_at: datetime | None = Field(default=None, sa_column=moment(nullable=True))
     acknowledged_by: str = Field(default="", sa_column=words(default=""))
     note: str = Field(default="", sa_column=words(default=""))  # what the person who looked at it says
+    key: str = Field(default="", sa_column=words(default=""))  # what it is about, where that can heal: then it closes
 
 
 class KillSwitch(SQLModel, table=True):

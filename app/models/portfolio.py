@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from app.models.columns import amount, document, identity_key, moment, signed_amount, words
+from app.models.columns import amount, big, document, identity_key, moment, signed_amount, words
 
 SCHEMA = {"schema": "portfolio"}
+
+
+class AdjustmentKind(StrEnum):
+    """Why a balance changed by no fill of ours."""
+
+    OPENING = "opening"
+    TRADE = "trade"  # made outside
+    DEPOSIT = "deposit"  # or anything else that made it more
+    WITHDRAWAL = "withdrawal"  # or anything else that made it less
+    ADOPTED = "adopted"  # takes back what was booked of an order before it was adopted
 
 
 class Balance(SQLModel, table=True):
@@ -31,7 +42,7 @@ class BalanceAdjustment(SQLModel, table=True):
     """A change of a balance that is not one of our fills: opening balance, deposit, withdrawal. Append-only."""
 
     __tablename__ = "balance_adjustments"
-    __table_args__ = SCHEMA
+    __table_args__ = (UniqueConstraint("account_id", "asset", "reference"), SCHEMA)
     id: int | None = Field(default=None, sa_column=identity_key())
     account_id: int = Field(
         sa_column=Column(BigInteger, ForeignKey("execution.accounts.id"), nullable=False, index=True)
@@ -39,6 +50,24 @@ class BalanceAdjustment(SQLModel, table=True):
     asset: str = Field(sa_column=words())
     change: Decimal = Field(sa_column=signed_amount())
     reason: str = Field(sa_column=words())
+    kind: str = Field(default=AdjustmentKind.OPENING.value, sa_column=words(default=AdjustmentKind.OPENING.value))
+    reference: str | None = Field(default=None, sa_column=words(nullable=True))  # booked once: trade:BTCUSDT:123
+    occurred_at: datetime | None = Field(default=None, sa_column=moment(nullable=True))  # at the exchange, where known
+    recorded_at: datetime | None = Field(default=None, sa_column=moment(now=True))
+
+
+class PositionAdjustment(SQLModel, table=True):
+    """Coins that left a run's position by no fill of its own, taken out at cost. Append-only."""
+
+    __tablename__ = "position_adjustments"
+    __table_args__ = (Index("position_adjustments_by_position", "account_id", "run_id", "symbol"), SCHEMA)
+    id: int | None = Field(default=None, sa_column=identity_key())
+    account_id: int = Field(sa_column=Column(BigInteger, ForeignKey("execution.accounts.id"), nullable=False))
+    run_id: int = Field(sa_column=big())
+    symbol: str = Field(sa_column=words())
+    change: Decimal = Field(sa_column=signed_amount())
+    reason: str = Field(sa_column=words())
+    occurred_at: datetime = Field(sa_column=moment())
     recorded_at: datetime | None = Field(default=None, sa_column=moment(now=True))
 
 

@@ -14,6 +14,7 @@ HISTORY = [
     "execution.order_attempts",
     "execution.fills",
     "portfolio.balance_adjustments",
+    "portfolio.position_adjustments",
     "strategy.strategy_versions",
     "auth.audit_log",
 ]
@@ -29,6 +30,8 @@ def fill_every_table(books: Books) -> None:
     )
     adjustment = {"account_id": books.account_id, "asset": "USDT", "change": "1000", "reason": "opening balance"}
     insert(books.worker, "portfolio.balance_adjustments", adjustment)
+    taken = {"account_id": books.account_id, "run_id": 1, "symbol": "BTCUSDT", "change": "-1", "reason": "sold outside"}
+    insert(books.worker, "portfolio.position_adjustments", taken | {"occurred_at": "2026-01-01T00:00:00Z"})
     strategy_id = insert(books.web, "strategy.strategies", {"user_id": books.user_id, "name": "EMA cross"}, "id")
     version = {"strategy_id": strategy_id, "number": 1, "hash": "abc", "document": Jsonb({})}
     insert(books.web, "strategy.strategy_versions", version)

@@ -34,6 +34,8 @@ from app.models.execution import (
     ReplacementState,
     ServiceState,
 )
+from app.models.portfolio import AdjustmentKind
+from app.models.reconciling import DifferenceKind, DifferenceState
 from app.models.strategy import RunState, StopMode
 from tests.postgres.books import Books, Connection
 
@@ -104,6 +106,9 @@ VOCABULARIES: dict[tuple[str, str], type[StrEnum]] = {
     ("execution.kill_switches", "action"): KillAction,
     ("execution.replacements", "state"): ReplacementState,
     ("execution.worker_lease", "state"): ServiceState,
+    ("execution.differences", "kind"): DifferenceKind,
+    ("execution.differences", "state"): DifferenceState,
+    ("portfolio.balance_adjustments", "kind"): AdjustmentKind,
     ("strategy.runs", "state"): RunState,
     ("strategy.runs", "stop_mode"): StopMode,
 }

@@ -151,13 +151,15 @@ CREATE TABLE execution.accounts (
     user_id bigint NOT NULL,
     label text NOT NULL,
     kind text NOT NULL CHECK (kind IN ('PAPER', 'TESTNET', 'LIVE')),
-    state text DEFAULT 'REQUESTED' NOT NULL CHECK (state IN ('REQUESTED', 'ACTIVE', 'FROZEN', 'FAILED')),
+    state text DEFAULT 'REQUESTED' NOT NULL
+        CHECK (state IN ('REQUESTED', 'RECOVERING', 'ACTIVE', 'FROZEN', 'FAILED')),
     state_reason text DEFAULT '' NOT NULL,
     opening_balances jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     books_agree_at timestamptz,
     stream_up boolean DEFAULT false NOT NULL,
     unfreeze_requested_at timestamptz,
+    reconcile_requested_at timestamptz,
     PRIMARY KEY (id),
     FOREIGN KEY (user_id) REFERENCES auth.users (id)
 );
@@ -495,10 +497,43 @@ CREATE TABLE execution.reconciliation_passes (
     agrees boolean NOT NULL,
     differences jsonb DEFAULT '[]'::jsonb NOT NULL,
     error text DEFAULT '' NOT NULL,
+    covered jsonb DEFAULT '[]'::jsonb NOT NULL,
     PRIMARY KEY (id),
     FOREIGN KEY (account_id) REFERENCES execution.accounts (id)
 );
 CREATE INDEX passes_by_account ON execution.reconciliation_passes (account_id, id DESC);
+
+-- What the exchange has and our books have not, or the other way round, for as long as it stays.
+CREATE TABLE execution.differences (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    account_id bigint NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('order', 'balance')),
+    key text NOT NULL,
+    state text DEFAULT 'OPEN' NOT NULL CHECK (state IN ('OPEN', 'IGNORED', 'ADOPTED', 'BOOKED', 'GONE')),
+    facts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    looks integer DEFAULT 1 NOT NULL,
+    first_seen_ms bigint NOT NULL,
+    last_seen_ms bigint NOT NULL,
+    wanted text DEFAULT '' NOT NULL CHECK (wanted IN ('', 'adopt', 'flatten')),
+    wanted_by text DEFAULT '' NOT NULL,
+    note text DEFAULT '' NOT NULL,
+    closed_at timestamptz,
+    closed_by text DEFAULT '' NOT NULL,
+    PRIMARY KEY (id),
+    FOREIGN KEY (account_id) REFERENCES execution.accounts (id)
+);
+CREATE UNIQUE INDEX differences_standing ON execution.differences (account_id, kind, key) WHERE closed_at IS NULL;
+CREATE INDEX differences_by_account ON execution.differences (account_id, id DESC);
+
+-- Every trade of the account and symbol below this id is in our books.
+CREATE TABLE execution.trade_cursors (
+    account_id bigint NOT NULL,
+    symbol text NOT NULL,
+    next_trade_id bigint NOT NULL,
+    moved_at timestamptz DEFAULT now() NOT NULL,
+    PRIMARY KEY (account_id, symbol),
+    FOREIGN KEY (account_id) REFERENCES execution.accounts (id)
+);
 
 CREATE TABLE execution.incidents (
     id bigint GENERATED ALWAYS AS IDENTITY,
@@ -513,6 +548,7 @@ CREATE TABLE execution.incidents (
     acknowledged_at timestamptz,
     acknowledged_by text DEFAULT '' NOT NULL,
     note text DEFAULT '' NOT NULL,
+    key text DEFAULT '' NOT NULL,
     PRIMARY KEY (id)
 );
 
@@ -556,11 +592,30 @@ CREATE TABLE portfolio.balance_adjustments (
     asset text NOT NULL,
     change public.signed_amount NOT NULL,
     reason text NOT NULL,
+    kind text DEFAULT 'opening' NOT NULL CHECK (kind IN ('opening', 'trade', 'deposit', 'withdrawal', 'adopted')),
+    reference text,
+    occurred_at timestamptz,
+    recorded_at timestamptz DEFAULT now() NOT NULL,
+    PRIMARY KEY (id),
+    UNIQUE (account_id, asset, reference),
+    FOREIGN KEY (account_id) REFERENCES execution.accounts (id)
+);
+CREATE INDEX ix_portfolio_balance_adjustments_account_id ON portfolio.balance_adjustments (account_id);
+
+-- Coins that left a run's position by no fill of its own: taken out at cost.
+CREATE TABLE portfolio.position_adjustments (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    account_id bigint NOT NULL,
+    run_id bigint NOT NULL,
+    symbol text NOT NULL,
+    change public.signed_amount NOT NULL,
+    reason text NOT NULL,
+    occurred_at timestamptz NOT NULL,
     recorded_at timestamptz DEFAULT now() NOT NULL,
     PRIMARY KEY (id),
     FOREIGN KEY (account_id) REFERENCES execution.accounts (id)
 );
-CREATE INDEX ix_portfolio_balance_adjustments_account_id ON portfolio.balance_adjustments (account_id);
+CREATE INDEX position_adjustments_by_position ON portfolio.position_adjustments (account_id, run_id, symbol);
 
 CREATE TABLE portfolio.positions (
     account_id bigint NOT NULL,

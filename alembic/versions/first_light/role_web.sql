@@ -25,7 +25,7 @@ GRANT SELECT ON strategy.decisions TO web;
 -- Accounts are asked for; of their keys only the public part can be read.
 GRANT SELECT ON execution.accounts TO web;
 GRANT INSERT (user_id, label, kind, opening_balances) ON execution.accounts TO web;
-GRANT UPDATE (label, unfreeze_requested_at) ON execution.accounts TO web;
+GRANT UPDATE (label, unfreeze_requested_at, reconcile_requested_at) ON execution.accounts TO web;
 GRANT SELECT (account_id, kind, api_key, public_key_pem, created_at) ON execution.credentials TO web;
 GRANT SELECT ON execution.symbols TO web;
 GRANT SELECT, INSERT, UPDATE ON execution.risk_limits, execution.kill_switches TO web;
@@ -45,6 +45,8 @@ GRANT SELECT, INSERT ON execution.replacements TO web;
 GRANT SELECT ON execution.worker_lease, execution.reconciliation_passes, execution.incidents, execution.notices,
     execution.job_runs, execution.paper_markets TO web;
 GRANT UPDATE (closed_at, closed_by, acknowledged_at, acknowledged_by, note) ON execution.incidents TO web;
+GRANT SELECT ON execution.differences TO web;
+GRANT UPDATE (state, wanted, wanted_by, note, closed_at, closed_by) ON execution.differences TO web;
 GRANT INSERT ON execution.notices TO web;
 GRANT SELECT, INSERT ON execution.paper_market_requests TO web;
 GRANT SELECT ON ALL TABLES IN SCHEMA portfolio TO web;

@@ -13,7 +13,8 @@ GRANT UPDATE (state, stop_mode, stop_reason, venue, warmup_from_ms, last_decided
 GRANT SELECT, INSERT, UPDATE, DELETE ON strategy.decisions TO worker;
 
 GRANT SELECT ON execution.accounts TO worker;
-GRANT UPDATE (state, state_reason, books_agree_at, stream_up, unfreeze_requested_at) ON execution.accounts TO worker;
+GRANT UPDATE (state, state_reason, books_agree_at, stream_up, unfreeze_requested_at, reconcile_requested_at)
+    ON execution.accounts TO worker;
 GRANT SELECT, INSERT, UPDATE ON execution.credentials, execution.symbols TO worker;
 GRANT SELECT ON execution.risk_limits TO worker;
 GRANT SELECT, INSERT, UPDATE ON execution.kill_switches TO worker;
@@ -31,13 +32,14 @@ GRANT EXECUTE ON FUNCTION execution.needs_no_epoch, execution.require_epoch TO w
 
 GRANT SELECT, INSERT, UPDATE ON execution.worker_lease, execution.job_runs TO worker;
 GRANT SELECT, INSERT ON execution.reconciliation_passes, execution.notices TO worker;
-GRANT SELECT, INSERT, UPDATE ON execution.incidents TO worker;
+GRANT SELECT, INSERT, UPDATE ON execution.incidents, execution.differences, execution.trade_cursors TO worker;
 GRANT SELECT ON execution.paper_market_requests TO worker;
 GRANT UPDATE (state, message, applied_at) ON execution.paper_market_requests TO worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON execution.paper_markets TO worker;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON portfolio.balances, portfolio.positions TO worker;
-GRANT SELECT, INSERT ON portfolio.balance_adjustments, portfolio.equity_snapshots TO worker;
+GRANT SELECT, INSERT ON portfolio.balance_adjustments, portfolio.position_adjustments, portfolio.equity_snapshots
+    TO worker;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON analytics.candles, analytics.candle_gaps TO worker;
 GRANT SELECT ON analytics.datasets TO worker;

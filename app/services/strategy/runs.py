@@ -246,6 +246,7 @@ def _refuse_account(account: Account) -> None:
         return
     words = {
         AccountState.REQUESTED.value: "is still being set up",
+        AccountState.RECOVERING.value: "is still being compared with the exchange",
         AccountState.FROZEN.value: "is frozen",
         AccountState.FAILED.value: "could not be set up",
     }[account.state]
