@@ -18,6 +18,7 @@ from aiohttp import web
 from app.domain.errors import InvalidInput, NotAllowed, NotFound
 from app.domain.money import is_multiple, parse_amount, plain
 from app.paper_exchange import views
+from app.paper_exchange.accounts import Account
 from app.paper_exchange.errors import ApiError
 from app.paper_exchange.exchange import Exchange
 from app.paper_exchange.faulty import Faulty
@@ -25,6 +26,7 @@ from app.paper_exchange.hub import dumps
 from app.paper_exchange.markets import LiveMarket
 from app.paper_exchange.model import ASSET_QUANTUM
 from app.paper_exchange.rest import error_body
+from app.paper_exchange.rights import Rights, read_rights
 from app.paper_exchange.signing import HMAC
 
 Handler = Callable[[web.Request], Awaitable[Any]]
@@ -47,6 +49,8 @@ class Control:
         app.router.add_post("/paper/accounts", self._guarded(self._add_account))
         app.router.add_post("/paper/accounts/{account_id}/deposit", self._guarded(self._deposit))
         app.router.add_post("/paper/accounts/{account_id}/fees", self._guarded(self._fees))
+        app.router.add_post("/paper/accounts/{account_id}/rights", self._guarded(self._rights))
+        app.router.add_post("/paper/accounts/{account_id}/key", self._guarded(self._key))
         app.router.add_post("/paper/markets/{symbol}", self._guarded(self._set_market))
         app.router.add_get("/paper/books/{account_id}", self._guarded(self._books))
         app.router.add_get("/paper/faults", self._guarded(self._faults))
@@ -85,17 +89,24 @@ class Control:
 
     async def _add_account(self, request: web.Request) -> Any:
         body = await _body(request)
-        label, pem = body.get("label", ""), body.get("public_key_pem")
+        label = body.get("label", "")
         if not isinstance(label, str) or len(label) > 200:
             raise InvalidInput("label must be text of at most 200 characters", field="label")
-        if pem is not None and not isinstance(pem, str):
-            raise InvalidInput("public_key_pem must be text", field="public_key_pem")
         deposits = _amounts(body.get("balances", {}))
-        account = await self._exchange.add_account(label, pem, deposits)
-        answer: dict[str, Any] = {"account_id": account.id, "api_key": account.api_key}
-        if account.kind == HMAC:
-            answer["secret"] = account.key_material
-        return answer
+        rights = read_rights(body.get("rights", {}), Rights())
+        return _key_view(await self._exchange.add_account(label, _public_key(body), deposits, rights))
+
+    async def _rights(self, request: web.Request) -> Any:
+        account = self._exchange.accounts[self._account_id(request)]
+        rights = read_rights(await _body(request), account.rights)
+        await self._exchange.set_rights(account.id, rights)
+        return rights.view()
+
+    async def _key(self, request: web.Request) -> Any:
+        account = self._exchange.accounts[self._account_id(request)]
+        body = await _body(request)
+        rights = read_rights(body.get("rights", {}), account.rights)
+        return _key_view(await self._exchange.set_key(account.id, _public_key(body), rights))
 
     async def _deposit(self, request: web.Request) -> Any:
         account_id = self._account_id(request)
@@ -178,6 +189,18 @@ class Control:
     def _balances(self, account_id: int) -> dict[str, Any]:
         balances = self._exchange.engine.ledger.accounts.get(account_id, {})
         return {asset: {"free": plain(b.free), "locked": plain(b.locked)} for asset, b in sorted(balances.items())}
+
+
+def _public_key(body: dict[str, Any]) -> str | None:
+    pem = body.get("public_key_pem")
+    if pem is not None and not isinstance(pem, str):
+        raise InvalidInput("public_key_pem must be text", field="public_key_pem")
+    return pem
+
+
+def _key_view(account: Account) -> dict[str, Any]:
+    answer: dict[str, Any] = {"account_id": account.id, "api_key": account.api_key}
+    return {**answer, "secret": account.key_material} if account.kind == HMAC else answer
 
 
 def _amounts(raw: Any) -> dict[str, Decimal]:

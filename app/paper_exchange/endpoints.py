@@ -313,6 +313,7 @@ async def account(call: Call) -> Any:
     balances = exchange.engine.ledger.accounts[call.account_id]
     now_ms = exchange.clock.now_ms()
     answer = views.account(balances, assets, exchange.engine.fees, call.account_id, now_ms, omit_zero=omit_zero)
+    answer["canTrade"] = exchange.accounts[call.account_id].rights.can_trade
     await exchange.store.settled()
     return answer
 
@@ -328,7 +329,7 @@ async def api_restrictions(call: Call) -> Any:
     """What the key may do."""
     call.params.finish()
     assert call.account is not None
-    return views.restrictions(call.account.created_ms)
+    return views.restrictions(call.account.created_ms, call.account.rights)
 
 
 async def unfilled_orders(call: Call) -> Any:

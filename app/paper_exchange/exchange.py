@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +19,7 @@ from app.domain.clock import Clock
 from app.domain.errors import NotFound
 from app.domain.symbols import SymbolRules
 from app.paper_exchange import feeds, rows
-from app.paper_exchange.accounts import Account, make_account, random_text
+from app.paper_exchange.accounts import COLUMNS, Account, make_account, random_text, read_account, with_new_key
 from app.paper_exchange.amends import amend
 from app.paper_exchange.candles import KEPT_SECONDS, MINUTE_MS, SECOND_MS, Candle, Candles, History
 from app.paper_exchange.depth import DepthFeed
@@ -35,6 +35,7 @@ from app.paper_exchange.orderbook import Market
 from app.paper_exchange.public_trades import PublicTrades
 from app.paper_exchange.replay import Replay, read_tape, typical_price
 from app.paper_exchange.restore import restore_balances, restore_counters, restore_orders
+from app.paper_exchange.rights import Rights
 from app.paper_exchange.rules import KNOWN, rules_for
 from app.paper_exchange.settings import PaperSettings
 from app.paper_exchange.store import Statement, Store
@@ -47,7 +48,10 @@ log = structlog.get_logger(__name__)
 #: A process that was merely late catches up; beyond this it was down, and the time is a gap.
 CATCH_UP_MS = 10 * SECOND_MS
 CLIENT_ID_LENGTH = 22
-_PUT_ACCOUNT = "INSERT INTO accounts (id, label, api_key, kind, key_material, created_ms) VALUES (?, ?, ?, ?, ?, ?)"
+_PUT_ACCOUNT = (
+    f"INSERT INTO accounts ({', '.join(COLUMNS)}) VALUES ({', '.join('?' for _ in COLUMNS)})"  # noqa: S608 - names
+    f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in COLUMNS[1:])}"
+)
 
 
 class Exchange:
@@ -81,7 +85,7 @@ class Exchange:
         """Take up the books from the file, and make the default markets that are not in it."""
         reader = self.store.reader
         for row in reader.execute("SELECT * FROM accounts"):
-            self._know(Account(**dict(row)))
+            self._know(read_account(dict(row)))
         restore_balances(self.engine, reader)
         for row in reader.execute("SELECT * FROM markets"):
             rules = rows.read_rules(row["rules"])
@@ -272,15 +276,32 @@ class Exchange:
 
     # -- accounts ----------------------------------------------------------------------------------------
 
-    async def add_account(self, label: str, public_key_pem: str | None, deposits: dict[str, Decimal]) -> Account:
+    async def add_account(
+        self, label: str, public_key_pem: str | None, deposits: dict[str, Decimal], rights: Rights | None = None
+    ) -> Account:
         """A new account with its first balances. Raises InvalidInput for a bad key."""
         now_ms = self.clock.exchange_now_ms()
-        account = make_account(max(self.accounts, default=0) + 1, label, public_key_pem, now_ms)
+        account = make_account(max(self.accounts, default=0) + 1, label, public_key_pem, now_ms, rights)
         self._know(account)
         for asset, amount in deposits.items():
             self.engine.deposit(account.id, asset, amount, now_ms)
-        await self.commit(now_ms, [(_PUT_ACCOUNT, [astuple(account)])])
+        await self.commit(now_ms, [(_PUT_ACCOUNT, [account.row()])])
         return account
+
+    async def set_rights(self, account_id: int, rights: Rights) -> None:
+        """What the account's key may do from now on."""
+        await self._replace(replace(self.accounts[account_id], rights=rights))
+
+    async def set_key(self, account_id: int, public_key_pem: str | None, rights: Rights) -> Account:
+        """Another key for the account; the one before works no longer. Raises InvalidInput for a bad key."""
+        account = with_new_key(self.accounts[account_id], public_key_pem, rights)
+        await self._replace(account)
+        return account
+
+    async def _replace(self, account: Account) -> None:
+        self.accounts_by_key.pop(self.accounts[account.id].api_key)
+        self._know(account)
+        await self.commit(self.clock.exchange_now_ms(), [(_PUT_ACCOUNT, [account.row()])])
 
     async def pay_in_bnb(self, account_id: int, *, wanted: bool) -> None:
         """Let an account pay commission in BNB, or no longer. Raises NotFound."""

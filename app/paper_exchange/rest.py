@@ -14,6 +14,7 @@ from app.paper_exchange.errors import ApiError
 from app.paper_exchange.exchange import Exchange
 from app.paper_exchange.hub import dumps
 from app.paper_exchange.params import Params, parse_form
+from app.paper_exchange.rights import READING, SPOT_TRADING
 from app.paper_exchange.routes import ROUTES
 from app.paper_exchange.timeunit import in_microseconds, is_microseconds
 
@@ -54,6 +55,15 @@ def authenticate(exchange: Exchange, api_key: str | None) -> Account:
     return account
 
 
+def permit(account: Account, security: Security, address: str) -> None:
+    """Whether the key may be used for such a call, from there. Raises -2015; -2010 where the account may not trade."""
+    needed = SPOT_TRADING if security is Security.TRADE else READING
+    if needed not in account.rights.allowed or not account.rights.admits(address):
+        raise errors.unknown_key()
+    if security is Security.TRADE and not account.rights.can_trade:
+        raise errors.rejected("This action is disabled on this account.")
+
+
 def sign_in(call: Call, account: Account, payload: bytes, signature: str | None) -> None:
     """Check signature and time of a signed request. Raises -1102, -1022 or -1021."""
     if not signature:
@@ -84,6 +94,7 @@ def _handler(
             call = Call(exchange, params, name)
             if endpoint.security is not Security.NONE:
                 account = authenticate(exchange, request.headers.get(KEY_HEADER))
+                permit(account, endpoint.security, address)
                 payload, signature = signing.rest_payload(request.rel_url.raw_query_string, body)
                 sign_in(call, account, payload, signature)
             micro = is_microseconds(request.headers.get(UNIT_HEADER))

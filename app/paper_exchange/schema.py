@@ -1,8 +1,8 @@
 """Tables of the exchange's own file, and the way from earlier layouts to this one."""
 
-VERSION = 2
+VERSION = 3
 
-_ACCOUNTS = """
+_ACCOUNTS_2 = """
 CREATE TABLE accounts (
   id INTEGER PRIMARY KEY,
   label TEXT NOT NULL,
@@ -12,6 +12,8 @@ CREATE TABLE accounts (
   created_ms INTEGER NOT NULL
 );
 """
+_RIGHTS = "ALTER TABLE accounts ADD COLUMN rights TEXT NOT NULL DEFAULT '{}';"  # of the key; {}: what every key may do
+_ACCOUNTS = f"{_ACCOUNTS_2}{_RIGHTS}\n"
 _TRADES = """
 CREATE TABLE trades (
   symbol TEXT NOT NULL,
@@ -153,7 +155,7 @@ CREATE TABLE candles (
 MIGRATIONS = {
     1: f"""
 ALTER TABLE accounts RENAME TO old_accounts;
-{_ACCOUNTS}
+{_ACCOUNTS_2}
 INSERT INTO accounts SELECT * FROM old_accounts;
 DROP TABLE old_accounts;
 ALTER TABLE trades RENAME TO old_trades;
@@ -170,4 +172,5 @@ ALTER TABLE orders ADD COLUMN prevented_match_id INTEGER NOT NULL DEFAULT -1;
 DROP INDEX orders_open;
 CREATE INDEX orders_open ON orders (status) WHERE status IN ('NEW', 'PENDING_NEW', 'PARTIALLY_FILLED');
 {_LISTS}""",  # noqa: S608 - fixed words only
+    2: _RIGHTS,
 }

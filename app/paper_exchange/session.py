@@ -17,7 +17,7 @@ from app.paper_exchange.exchange import Exchange
 from app.paper_exchange.faults import Point
 from app.paper_exchange.hub import Ending, Outbox, dumps
 from app.paper_exchange.params import Params
-from app.paper_exchange.rest import authenticate, error_body, sign_in
+from app.paper_exchange.rest import authenticate, error_body, permit, sign_in
 from app.paper_exchange.timeunit import in_microseconds
 
 if TYPE_CHECKING:
@@ -174,8 +174,9 @@ class Session:
             call.timestamp_ms, call.window_ms = params.timing()
             call.check_window()
             call.account = self._account
+            self._permit(self._account, endpoint.security)
         else:
-            self._sign_in(call, values)
+            self._permit(self._sign_in(call, values), endpoint.security)
         return call, weight
 
     def _sign_in(self, call: Call, values: Mapping[str, str]) -> Account:
@@ -183,6 +184,10 @@ class Session:
         account = authenticate(self._exchange, values.get("apiKey"))
         sign_in(call, account, signing.ws_payload(values), values.get("signature"))
         return account
+
+    def _permit(self, account: Account, security: Security) -> None:
+        """As for REST; the key may have changed since the session was logged on."""
+        permit(self._exchange.accounts.get(account.id, account), security, self._address)
 
     def _framed(self, request: _Request, answer: dict[str, Any]) -> dict[str, Any]:
         """The frame: the request's id first, the limits last unless they are not wanted."""

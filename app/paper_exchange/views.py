@@ -23,6 +23,7 @@ from app.paper_exchange.model import (
 )
 from app.paper_exchange.orders import ResponseType
 from app.paper_exchange.reports import fixed
+from app.paper_exchange.rights import NAMES, Rights
 
 ORDER_TYPES = [
     "LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT",
@@ -255,7 +256,7 @@ def account(
         "buyerCommission": 0,
         "sellerCommission": 0,
         "commissionRates": {**rates(fees), "buyer": fixed(Decimal(0)), "seller": fixed(Decimal(0))},
-        "canTrade": True,
+        "canTrade": True,  # unless it may not: see `rights`
         "canWithdraw": False,
         "canDeposit": True,
         "brokered": False,
@@ -380,11 +381,7 @@ def filters(rules: SymbolRules) -> list[dict[str, Any]]:
     ]
 
 
-def restrictions(created_ms: int) -> dict[str, Any]:
-    """Answer to apiRestrictions: the key may read and trade spot, nothing else, and only from this machine."""
-    allowed = {"enableReading": True, "enableSpotAndMarginTrading": True}
-    refused = (
-        "enableWithdrawals", "enableInternalTransfer", "permitsUniversalTransfer", "enableMargin", "enableFutures",
-        "enableVanillaOptions", "enablePortfolioMarginTrading", "enableFixApiTrade", "enableFixReadOnly",
-    )  # fmt: skip
-    return {"ipRestrict": True, "createTime": created_ms, **allowed, **dict.fromkeys(refused, False)}
+def restrictions(created_ms: int, rights: Rights) -> dict[str, Any]:
+    """Answer to apiRestrictions."""
+    told = {name: name in rights.allowed for name in NAMES}
+    return {"ipRestrict": rights.ip_restrict, "createTime": created_ms, **told}
