@@ -1,4 +1,4 @@
-"""Schema `execution`, of reconciliation: what differs between the exchange and our books, and how far trades are read."""
+"""Schema `execution`: what differs between the exchange and our books, and how far trades have been read."""
 
 from __future__ import annotations
 

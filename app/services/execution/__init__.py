@@ -9,11 +9,19 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database.hints import UI_CHANNEL, WORK_CHANNEL, wake_worker
+from app.database.hints import UI_CHANNEL, WORK_CHANNEL
 from app.domain.clock import Clock, CorrectedClock, Ids
 from app.domain.errors import Unavailable
 from app.domain.orders import EventSource, Order
 from app.services.execution.accounts import AccountView, get_account, list_accounts, request_paper_account
+from app.services.execution.differences import (
+    DifferenceView,
+    adopt_foreign_order,
+    differences,
+    flatten_difference,
+    ignore_difference,
+    request_reconciliation,
+)
 from app.services.execution.health import ServiceHealth, service_health
 from app.services.execution.intents import BY_HAND, OrderDraft, commit_intent, describe, request_cancel
 from app.services.execution.kill_switch import (
@@ -45,6 +53,7 @@ __all__ = [
     "WORK_CHANNEL",
     "AccountView",
     "BookedFill",
+    "DifferenceView",
     "IncidentView",
     "JobView",
     "KillSwitchView",
@@ -54,10 +63,14 @@ __all__ = [
     "OrderEvent",
     "PassView",
     "ServiceHealth",
+    "adopt_foreign_order",
     "cancel_order",
     "describe",
+    "differences",
     "engage_kill_switch",
+    "flatten_difference",
     "get_account",
+    "ignore_difference",
     "incidents",
     "job_runs",
     "kill_switches",
@@ -98,8 +111,3 @@ async def cancel_order(session: AsyncSession, *, user_id: int, order_id: int, cl
     """Ask for an order's cancellation. Raises NotFound; Conflict when it is already final."""
     tx = PostgresTransaction(session)
     return await request_cancel(tx, order_id, source=EventSource.USER, clock=clock, user_id=user_id)
-
-
-async def request_reconciliation(session: AsyncSession) -> None:
-    """Ask the worker for a reconciliation of all accounts now."""
-    await wake_worker(session, "reconcile")

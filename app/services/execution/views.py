@@ -90,6 +90,7 @@ class PassView:
     agrees: bool
     differences: list[dict[str, Any]]
     error: str
+    covered: list[str]  # what it compared: orders, trades, balances; `agrees` is only said of orders and balances
 
 
 @dataclass(frozen=True, slots=True)
