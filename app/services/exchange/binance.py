@@ -40,7 +40,8 @@ from app.services.exchange.protocol import (
 )
 from app.services.exchange.rest import TOTAL_TIMEOUT_S, Answer, RestClient
 from app.services.exchange.signing import Signer
-from app.services.exchange.streams import CandleFeed, Supervisor, UserFeed
+from app.services.exchange.streams import CandleFeed, UserFeed
+from app.services.exchange.supervision import Supervisor
 from app.services.exchange.symbol_info import all_symbol_rules
 from app.services.exchange.weight import Purpose, WeightBudget
 
@@ -162,6 +163,10 @@ class BinanceSession(TradingSession):
     def user_events(self) -> AsyncIterator[UserEvent]:
         """Endless: supervises its connection, resubscribes, says StreamUp/StreamDown."""
         return self._streams.run(self._user_feed)
+
+    def suspect(self, *, happened_ms: int, reason: str) -> None:
+        """Replace the user stream if it should have told of this; see `Supervisor.suspect`."""
+        self._streams.suspect(happened_ms=happened_ms, reason=reason)
 
     async def close(self) -> None:
         """Release connections, open streams included."""

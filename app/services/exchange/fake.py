@@ -70,6 +70,7 @@ class FakeExchange(TradingSession, MarketData):
         self._listeners: list[asyncio.Queue[UserEvent]] = []
         self._observers: list[Callable[[UserEvent], None]] = []
         self._stream_up = True
+        self._stream_silent = False
         self._candles: dict[tuple[str, str], dict[int, KlineEvent]] = defaultdict(dict)
         self._watchers: list[tuple[frozenset[tuple[str, str]], asyncio.Queue[MarketEvent]]] = []
 
@@ -123,6 +124,10 @@ class FakeExchange(TradingSession, MarketData):
         """The user stream goes down; what happens meanwhile is not told."""
         self._tell(StreamDown(reason))
         self._stream_up = False
+
+    def silence_stream(self) -> None:
+        """The user stream still stands, and tells nothing more, until it is replaced."""
+        self._stream_silent = True
 
     def restore_stream(self) -> None:
         """The user stream is subscribed again."""
@@ -230,6 +235,13 @@ class FakeExchange(TradingSession, MarketData):
         finally:
             self._listeners.remove(queue)
 
+    def suspect(self, *, happened_ms: int, reason: str) -> None:
+        """A silent stream is replaced at once; one that tells all is right."""
+        if self._stream_silent:
+            self._stream_silent = False
+            self._tell(StreamDown(reason, silent=True))
+            self._tell(StreamUp())
+
     async def close(self) -> None:
         """Nothing to release."""
 
@@ -276,7 +288,7 @@ class FakeExchange(TradingSession, MarketData):
     def _tell(self, event: UserEvent) -> None:
         for observer in self._observers:
             observer(event)
-        if self._stream_up:
+        if self._stream_up and not self._stream_silent:
             for queue in self._listeners:
                 queue.put_nowait(event)
 

@@ -168,9 +168,10 @@ class StreamUp:
 
 @dataclass(frozen=True, slots=True)
 class StreamDown:
-    """The stream is not delivering."""
+    """The stream is not delivering. `silent`: its connection stands, but it did not tell what REST shows."""
 
     reason: str
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,13 @@ class TradingSession(Protocol):
 
     def user_events(self) -> AsyncIterator[UserEvent]:
         """Endless: supervises its connection, resubscribes, says StreamUp/StreamDown."""
+        ...
+
+    def suspect(self, *, happened_ms: int, reason: str) -> None:
+        """REST shows something of `happened_ms` (exchange time) that the user stream has not told.
+
+        If the stream should have told it by now, StreamDown(silent) says so and the stream is replaced.
+        """
         ...
 
     async def close(self) -> None:

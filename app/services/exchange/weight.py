@@ -11,6 +11,7 @@ from __future__ import annotations
 from enum import Enum
 
 from app.domain.clock import Clock
+from app.services.exchange.connections import ConnectionTurns
 
 MINUTE_MS = 60_000
 DEFAULT_LIMIT_PER_MINUTE = 6_000
@@ -31,6 +32,7 @@ class WeightBudget:
 
     def __init__(self, *, clock: Clock, limit_per_minute: int = DEFAULT_LIMIT_PER_MINUTE) -> None:
         self.limit_per_minute = limit_per_minute
+        self.connections = ConnectionTurns()
         self._clock = clock
         self._minute = -1
         self._used = 0
