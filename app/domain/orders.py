@@ -46,6 +46,8 @@ RESURRECTION_EDGES: dict[OrderStatus, frozenset[OrderStatus]] = {
     S.EXPIRED: frozenset({S.OPEN, S.PARTIALLY_FILLED, S.FILLED, S.CANCELED}),
 }
 FINAL = frozenset({S.FILLED, S.CANCELED, S.REJECTED, S.EXPIRED})
+#: Intent keys of what a kill switch sells begin with this.
+KILL_SALE = "kill:"
 #: Non-final states in which the exchange may know the order: what reconciliation asks about.
 IN_FLIGHT = frozenset({S.SUBMITTED, S.OPEN, S.PARTIALLY_FILLED, S.CANCELING})
 
@@ -162,6 +164,11 @@ class Order:
     def is_final(self) -> bool:
         """Whether no further edge exists (late fills and resurrection apart)."""
         return self.status in FINAL
+
+    @property
+    def is_exit(self) -> bool:
+        """Whether a plan or a kill switch leaves or protects a position with it: such an order goes first."""
+        return self.side is Side.SELL and (self.plan_id is not None or self.intent_key.startswith(KILL_SALE))
 
 
 @dataclass(frozen=True, slots=True)

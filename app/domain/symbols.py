@@ -158,6 +158,18 @@ def round_quantity(rules: SymbolRules, quantity: Decimal, *, is_market: bool = F
     return floor_to_step(rounded, rules.market_step_size) if is_market else rounded
 
 
+def market_part(rules: SymbolRules, quantity: Decimal, price: Decimal | None) -> Decimal:
+    """The part of `quantity` that one market order can sell; 0 when it is too little. Without a price its worth is
+    not judged: the exchange will."""
+    most = rules.market_max_qty or rules.max_qty
+    part = round_quantity(rules, min(quantity, most) if most else quantity, is_market=True)
+    if part <= 0 or quantity_failure(rules, part, is_market=True) is not None:
+        return Decimal(0)
+    if price is not None and notional_failure(rules, part * price, is_market=True) is not None:
+        return Decimal(0)
+    return part
+
+
 def round_price(rules: SymbolRules, price: Decimal) -> Decimal:
     """Nearest lower multiple of the tick."""
     return floor_to_step(price, rules.tick_size)

@@ -10,7 +10,7 @@ from app.domain.clock import Clock, Ids
 from app.domain.orders import Order, OrderStatus, OrderType
 from app.jobs.guard import FAULTS, TRANSIENT, end_if_fenced
 from app.logs import get_logger
-from app.services.execution import plans
+from app.services.execution import kill_action, plans
 from app.services.execution.store import Store
 from app.services.execution.submit import QUERY_AFTER_S, ForeignOrder, Submitter
 
@@ -47,6 +47,7 @@ class OrderLanes:
         self._tasks: set[asyncio.Task[None]] = set()
         self.orders_hint = asyncio.Event()
         self.plans_hint = asyncio.Event()
+        self.switches_hint = asyncio.Event()
 
     async def look_for_orders(self) -> None:
         """Claim every NEW order that may be sent now, one in flight an account; then wait for a hint."""
@@ -119,6 +120,12 @@ class OrderLanes:
             except (*TRANSIENT, *FAULTS) as error:
                 end_if_fenced(error)
                 log.error("a plan could not be advanced", plan_id=plan.id, error=repr(error))
+
+    async def obey_switches(self) -> None:
+        """Do what engaged kill switches have still to do; then wait for a hint."""
+        await _wait(self.switches_hint)
+        if await kill_action.obey(self._store, clock=self._clock, ids=self._ids):
+            self.orders_hint.set()
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         async def guarded() -> None:

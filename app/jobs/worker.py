@@ -182,6 +182,8 @@ class Worker:
         everything = channel == RESYNC
         if everything or payload in ("orders", "cancels", "kill"):
             self._lanes.orders_hint.set()
+        if everything or payload == "kill":
+            self._lanes.switches_hint.set()
         if everything or payload == "plans":
             self._lanes.plans_hint.set()
         if everything or payload == "runs":
@@ -275,6 +277,7 @@ class Worker:
             "cancels": self._lanes.look_for_cancels,
             "unknown outcomes": self._lanes.ask_about_unknown,
             "plans": self._lanes.advance_plans,
+            "kill switches": self._lanes.obey_switches,
             "candles": self._market_work.follow,
             "strategy tick": self._tick_on_hint,
             "accounts": self._accounts_on_hint,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.domain.errors import PlumblineError
 from app.domain.orders import FINAL, EventSource, OrderStatus, OrderType, Side
-from app.models.execution import PlanState
+from app.models.execution import KillAction, PlanState
 from app.services.execution.intents import OrderDraft, Owner, commit_intent, request_cancel
+from app.services.execution.kill_action import engage, release
 from app.services.execution.store import PlanRecord
 from tests.simulation.database import Run, SimStore
 
@@ -88,19 +89,24 @@ class People:
             world.say("user", f"cancels order {order_id}", f"refused: {refusal}")
 
     def flip_switch(self) -> None:
-        """A kill switch is engaged, or released."""
+        """A kill switch is engaged, made stronger, or released."""
         world, rng = self._world, self._rng
         engaged = sorted(world.database.books.switches)
-        if engaged:
-            scope = rng.choice(engaged)
-            world.database.edit(lambda books: books.switches.pop(scope))
-            world.say("user", f"releases kill switch {scope}")
-            return
         account_id, run_id = rng.choice(world.accounts), rng.choice(list(world.database.runs))
-        scope = rng.choice([("global", 0), ("account", account_id), ("run", run_id)])
-        world.database.edit(lambda books: books.switches.__setitem__(scope, "drawn"))
-        world.say("user", f"engages kill switch {scope}")
-        world.notify(["kill"])
+        scope = rng.choice(engaged or [("global", 0), ("account", account_id), ("run", run_id)])
+        releases = bool(engaged) and rng.random() < 0.7
+        world.begin("web", self._switch(*scope, "" if releases else rng.choice(list(KillAction))))
+
+    async def _switch(self, kind: str, scope_id: int, action: str) -> None:
+        """As `engage_kill_switch` and `release_kill_switch`; no action releases."""
+        world = self._world
+        says: Any = {"kind": kind, "scope_id": scope_id, "reason": "drawn", "actor": "user:1", "clock": world.web_clock}
+        try:
+            async with self._store.transaction() as tx:
+                await (engage(tx, action=action, **says) if action else release(tx, **says))
+            world.say("user", f"kill switch {kind} {scope_id}", action or "released")
+        except (PlumblineError, ConnectionError) as refusal:
+            world.say("user", f"kill switch {kind} {scope_id}", f"refused: {refusal}")
 
     def start_runs(self) -> None:
         """Somebody starts the strategies that a recovery has stopped."""

@@ -74,6 +74,8 @@ class SimWorker:
         """As `Worker._hint`."""
         if what in ("orders", "cancels", "kill"):
             self.lanes.orders_hint.set()
+        if what == "kill":
+            self.lanes.switches_hint.set()
         if what == "plans":
             self.lanes.plans_hint.set()
 
@@ -83,6 +85,7 @@ class SimWorker:
         await self._recover()
         lanes = self.lanes
         loops = (lanes.look_for_orders, lanes.look_for_cancels, lanes.ask_about_unknown, lanes.advance_plans)
+        loops = (*loops, lanes.obey_switches)
         tasks += [asyncio.create_task(forever(once.__name__, once)) for once in loops]
         jobs = (
             (ACCOUNTS_EVERY_S, self._open_accounts),

@@ -67,8 +67,8 @@ async def commit_intent(
 ) -> Order:
     """Write the order for `intent_key`, or return the one that is there: one intent, one order.
 
-    Raises InvalidInput (naming the field), NotFound (account not this user's), Unavailable (no rules or no
-    price yet).
+    Raises InvalidInput (naming the field), NotFound (account not this user's), Unavailable (no price yet: a
+    buy must be worth something known; a sale at market needs no price).
     """
     draft = _shaped(draft)
     now_ms = clock.exchange_now_ms()
@@ -82,8 +82,8 @@ async def commit_intent(
         raise Conflict(f"account {facts.account.label!r} is not active ({facts.account.state.lower()})")
     if facts.rules is None:
         raise InvalidInput(f"{draft.symbol} is not traded on this account", field="symbol")
-    reference = draft.price or draft.stop_price or facts.price
-    if reference is None:
+    reference = _reference(draft, facts)
+    if reference is None and draft.side is Side.BUY:
         raise Unavailable(f"there is no price of {draft.symbol} yet; try again in a few seconds")
     notional = _check_filters(draft, facts.rules, reference)
     order = _order(draft, facts.rules, owner, intent_key, notional, now_ms, ids)
@@ -139,8 +139,14 @@ def _shaped(draft: OrderDraft) -> OrderDraft:
     return draft
 
 
-def _check_filters(draft: OrderDraft, rules: SymbolRules, reference: Decimal) -> Decimal:
-    """The order's value in quote; raises InvalidInput for the first filter it breaks."""
+def _reference(draft: OrderDraft, facts: TradingFacts) -> Decimal | None:
+    """The price an order is judged by. A sale at market leaves a position: an old price must not keep it back."""
+    asked = draft.price or draft.stop_price
+    return asked or (facts.price if draft.side is Side.BUY else facts.good_price)
+
+
+def _check_filters(draft: OrderDraft, rules: SymbolRules, reference: Decimal | None) -> Decimal | None:
+    """The order's value in quote, None when nobody knows; raises InvalidInput for the first filter it breaks."""
     is_market = draft.type in (OrderType.MARKET, OrderType.STOP_LOSS, OrderType.TAKE_PROFIT)
     for value, field in ((draft.price, "price"), (draft.stop_price, "stop_price")):
         failure = None if value is None else price_failure(rules, value, field=field)
@@ -150,7 +156,9 @@ def _check_filters(draft: OrderDraft, rules: SymbolRules, reference: Decimal) ->
         failure = quantity_failure(rules, draft.quantity, is_market=is_market)
         if failure:
             raise InvalidInput(failure.message, field=failure.field, filter=failure.filter_name)
-    notional = draft.quote_quantity if draft.quote_quantity is not None else (draft.quantity or ZERO) * reference
+    if draft.quote_quantity is None and reference is None:
+        return None
+    notional = draft.quote_quantity or (draft.quantity or ZERO) * (reference or ZERO)
     failure = notional_failure(rules, notional, is_market=is_market)
     if failure:
         field = "quote_quantity" if draft.quote_quantity is not None else failure.field
@@ -159,7 +167,13 @@ def _check_filters(draft: OrderDraft, rules: SymbolRules, reference: Decimal) ->
 
 
 def _order(
-    draft: OrderDraft, rules: SymbolRules, owner: Owner, intent_key: str, notional: Decimal, now_ms: int, ids: Ids
+    draft: OrderDraft,
+    rules: SymbolRules,
+    owner: Owner,
+    intent_key: str,
+    notional: Decimal | None,
+    now_ms: int,
+    ids: Ids,
 ) -> Order:
     is_buy = draft.side is Side.BUY
     if not is_buy and draft.quantity is None:
@@ -197,22 +211,23 @@ def _order(
         reject_reason="",
     )
     by_estimate = is_buy and draft.price is None and draft.quote_quantity is None
-    reserved = _ceil_quote(notional * MARKET_BUY_MARGIN) if by_estimate else bookkeeping.reserved_after(order)
-    return replace(order, reserved=reserved)
+    if by_estimate and notional is not None:
+        return replace(order, reserved=_ceil_quote(notional * MARKET_BUY_MARGIN))
+    return replace(order, reserved=bookkeeping.reserved_after(order))
 
 
 def _ceil_quote(value: Decimal) -> Decimal:
     return value.quantize(Decimal("1e-8"), rounding="ROUND_CEILING")
 
 
-def _risk_facts(order: Order, facts: TradingFacts, rules: SymbolRules, notional: Decimal) -> OrderFacts:
+def _risk_facts(order: Order, facts: TradingFacts, rules: SymbolRules, notional: Decimal | None) -> OrderFacts:
     return OrderFacts(
         symbol=order.symbol,
         side=order.side,
         base_asset=rules.base_asset,
         quote_asset=rules.quote_asset,
         quantity=order.quantity,
-        notional=max(notional, order.reserved) if order.side is Side.BUY else notional,
+        notional=max(notional or ZERO, order.reserved) if order.side is Side.BUY else notional,
         price=facts.price or order.price,
         base_total=facts.base_total,
         base_reserved=facts.base_reserved,

@@ -15,7 +15,7 @@ from app.domain.clock import Clock, Ids
 from app.domain.errors import PlumblineError
 from app.domain.money import ZERO, plain
 from app.domain.orders import FINAL, EventSource, Order, OrderStatus, OrderType, Side
-from app.domain.symbols import SymbolRules, notional_failure, quantity_failure, round_price, round_quantity
+from app.domain.symbols import SymbolRules, market_part, round_price
 from app.models.execution import PlanState
 from app.services.execution.intents import OrderDraft, Owner, commit_intent, request_cancel
 from app.services.execution.store import PlanRecord, Transaction
@@ -126,14 +126,7 @@ def reopened(plan: PlanRecord) -> PlanRecord:
 
 def sellable(facts: PlanFacts, quantity: Decimal) -> Decimal:
     """The part of `quantity` that one market order can sell; 0 when it is dust."""
-    rules = facts.rules
-    most = rules.market_max_qty or rules.max_qty
-    part = round_quantity(rules, min(quantity, most) if most else quantity, is_market=True)
-    if part <= 0 or quantity_failure(rules, part, is_market=True) is not None:
-        return ZERO
-    if facts.price is not None and notional_failure(rules, part * facts.price, is_market=True) is not None:
-        return ZERO
-    return part
+    return market_part(facts.rules, quantity, facts.price)
 
 
 def _entering(plan: PlanRecord, facts: PlanFacts) -> Move:
@@ -255,7 +248,7 @@ async def _facts(tx: Transaction, plan: PlanRecord, clock: Clock) -> PlanFacts |
         exit=by_id.get(plan.exit_order_id or 0),
         held=await tx.run_position(plan.account_id, plan.run_id, plan.symbol),
         free=trading.base_total - trading.base_reserved,
-        price=trading.price,
+        price=trading.good_price,
         rules=trading.rules,
         now_ms=clock.exchange_now_ms(),
         stray=strays[0] if strays else None,

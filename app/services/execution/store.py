@@ -22,6 +22,10 @@ from app.database.hints import Work
 from app.domain.orders import Order, OrderStatus
 from app.domain.symbols import SymbolRules
 from app.services.execution.bookkeeping import Step
+from app.services.execution.store_switches import SwitchTransaction
+
+#: A price older than this does not say any more what an order is worth.
+PRICE_GOOD_FOR_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,12 @@ class TradingFacts:
     kill_switch: str | None  # reason, when one is engaged for this order's scope
     limits: Limits
 
+    @property
+    def good_price(self) -> Decimal | None:
+        """The price if it is new enough to say what an order is worth."""
+        is_good = self.price_age_ms is not None and self.price_age_ms <= PRICE_GOOD_FOR_MS
+        return self.price if is_good else None
+
 
 @dataclass(frozen=True, slots=True)
 class PlanRecord:
@@ -73,7 +83,7 @@ class PlanRecord:
     next_try_ms: int | None = None  # a refused stop or exit is tried again from then on (exchange time)
 
 
-class Transaction(Protocol):
+class Transaction(SwitchTransaction, Protocol):
     """One unit of work."""
 
     async def order(self, order_id: int) -> Order | None:
@@ -132,10 +142,6 @@ class Transaction(Protocol):
         self, account_id: int, symbol: str, run_id: int | None, *, now_ms: int
     ) -> TradingFacts | None:
         """Everything the pre-trade check needs, with the account locked until the end."""
-        ...
-
-    async def kill_switch(self, account_id: int, run_id: int | None) -> str | None:
-        """The reason of an engaged kill switch that covers this account or run, else None."""
         ...
 
     async def freeze_account(self, account_id: int, reason: str) -> None:

@@ -23,6 +23,8 @@ from app.models.execution import PlanState
 from app.services.execution.bookkeeping import Event, Step
 from app.services.execution.reconcile import PassResult
 from app.services.execution.store import AccountFacts, PlanRecord, TradingFacts
+from app.services.execution.store_memory_switches import MemorySwitches
+from app.services.execution.store_switches import ReplacementRecord, Switch
 from app.services.risk.checks import DEFAULT_LIMITS, Limits
 
 
@@ -89,7 +91,10 @@ class Books:
     rules: dict[str, SymbolRules] = field(default_factory=dict)
     prices: dict[str, tuple[Decimal, int]] = field(default_factory=dict)
     limits: dict[int, Limits] = field(default_factory=dict)
-    switches: dict[tuple[str, int], str] = field(default_factory=dict)
+    switches: dict[tuple[str, int], Switch] = field(default_factory=dict)
+    replacements: dict[int, ReplacementRecord] = field(default_factory=dict)
+    run_strategies: dict[int, int] = field(default_factory=dict)  # run → strategy
+    audit: tuple[tuple[str, str, str], ...] = ()  # (actor, action, object)
     orders: dict[int, Order] = field(default_factory=dict)
     events: dict[int, tuple[Event, ...]] = field(default_factory=dict)
     fills: dict[tuple[int, str, int], tuple[int, Fill]] = field(default_factory=dict)
@@ -134,7 +139,7 @@ class Books:
         self.commit()
 
 
-class MemoryTransaction:
+class MemoryTransaction(MemorySwitches):
     """`Transaction` on the books that `Books.begin` gave it."""
 
     def __init__(self, books: Books, epoch: int | None) -> None:
@@ -230,7 +235,7 @@ class MemoryTransaction:
 
     async def claim_new(self, busy: Collection[int] = ()) -> Order | None:
         new = (o for o in self.books.working.values() if o.status is OrderStatus.NEW and o.account_id not in busy)
-        return min(new, key=lambda o: (o.plan_id is None or o.side is Side.BUY, o.id), default=None)
+        return min(new, key=lambda o: (not o.is_exit, o.id), default=None)
 
     async def in_flight(self, account_id: int | None = None) -> Sequence[Order]:
         orders = [o for o in self.books.working.values() if o.status in IN_FLIGHT]
@@ -271,12 +276,6 @@ class MemoryTransaction:
             kill_switch=await self.kill_switch(account_id, run_id),
             limits=self.books.limits.get(account_id, DEFAULT_LIMITS),
         )
-
-    async def kill_switch(self, account_id: int, run_id: int | None) -> str | None:
-        for scope in (("global", 0), ("account", account_id), ("run", run_id or -1)):
-            if scope in self.books.switches:
-                return self.books.switches[scope]
-        return None
 
     async def freeze_account(self, account_id: int, reason: str) -> None:
         self.books.accounts[account_id] = replace(self.books.accounts[account_id], state="FROZEN")

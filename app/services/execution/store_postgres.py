@@ -16,7 +16,7 @@ from sqlmodel import col
 from app.database.hints import Kind, Work, tell_browsers, wake_worker
 from app.domain.clock import to_datetime
 from app.domain.money import ZERO
-from app.domain.orders import FINAL, IN_FLIGHT, EventKind, Fill, Order, OrderStatus, Side
+from app.domain.orders import FINAL, IN_FLIGHT, KILL_SALE, EventKind, Fill, Order, OrderStatus, Side
 from app.domain.symbols import SymbolRules
 from app.models.analytics import Price
 from app.models.execution import (
@@ -24,7 +24,6 @@ from app.models.execution import (
     AccountState,
     FillRow,
     Incident,
-    KillSwitch,
     OrderAttempt,
     OrderEventRow,
     OrderRow,
@@ -46,6 +45,7 @@ from app.services.execution.rows import (
     rules_of,
 )
 from app.services.execution.store import AccountFacts, PlanRecord, TradingFacts
+from app.services.execution.store_postgres_switches import PostgresSwitches
 from app.services.identity.audit import record
 from app.services.portfolio.projection import book_fill
 from app.services.risk.limits import limits_of
@@ -53,7 +53,7 @@ from app.services.risk.limits import limits_of
 _UNFINISHED = [s.value for s in OrderStatus if s not in FINAL]
 
 
-class PostgresTransaction:
+class PostgresTransaction(PostgresSwitches):
     """`Transaction` over an SQLAlchemy session whose transaction somebody else commits.
 
     `epoch` is the worker's fencing token; None for the web, whose few kinds of events need none.
@@ -169,7 +169,8 @@ class PostgresTransaction:
         return set((await self.session.execute(select(col(FillRow.trade_id)).where(*mine, recent))).scalars())
 
     async def claim_new(self, busy: Collection[int] = ()) -> Order | None:
-        leaves = and_(col(OrderRow.plan_id).is_not(None), col(OrderRow.side) == Side.SELL.value)
+        exits = or_(col(OrderRow.plan_id).is_not(None), col(OrderRow.intent_key).startswith(KILL_SALE))
+        leaves = and_(exits, col(OrderRow.side) == Side.SELL.value)
         statement = (
             select(OrderRow)
             .where(col(OrderRow.status) == OrderStatus.NEW.value, col(OrderRow.account_id).not_in(list(busy)))
@@ -262,14 +263,6 @@ class PostgresTransaction:
     async def _sum(self, column: Any, *conditions: Any) -> Decimal:
         found = (await self.session.execute(select(func.sum(column)).where(*conditions))).scalar_one_or_none()
         return ZERO if found is None else Decimal(found)
-
-    async def kill_switch(self, account_id: int, run_id: int | None) -> str | None:
-        scopes = [("global", 0), ("account", account_id)] + ([("run", run_id)] if run_id is not None else [])
-        for scope, scope_id in scopes:
-            row = await self.session.get(KillSwitch, (scope, scope_id), populate_existing=True)
-            if row is not None and row.released_at is None:
-                return row.reason
-        return None
 
     async def freeze_account(self, account_id: int, reason: str) -> None:
         values = {"state": AccountState.FROZEN.value, "state_reason": reason}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from app.domain.clock import Clock
 from app.domain.errors import InvariantViolated, PlumblineError
-from app.domain.orders import FINAL, EventSource, ExchangeReport, Fill, Order, OrderStatus, Side
+from app.domain.orders import FINAL, EventSource, ExchangeReport, Fill, Order, OrderStatus
 from app.logs import get_logger
 from app.services.exchange.clock import BLOCK_ABOVE_MS
 from app.services.exchange.protocol import (
@@ -92,8 +92,7 @@ class Submitter:
                 )
                 await tx.write([step])
                 return step.order
-            leaves = order.plan_id is not None and order.side is Side.SELL
-            if not (may_exit if leaves and may_exit is not None else may_send):
+            if not (may_exit if order.is_exit and may_exit is not None else may_send):
                 return None
             refusal = await self._late_refusal(tx, order)
             if refusal is not None:
@@ -132,7 +131,7 @@ class Submitter:
             quote_quantity=order.quote_quantity,
             price=order.price,
             stop_price=order.stop_price,
-            is_exit=order.plan_id is not None and order.side is Side.SELL,
+            is_exit=order.is_exit,
         )
         outcome = await self._session(order.account_id).place(
             request,
