@@ -18,6 +18,15 @@ def _steady_ms() -> int:
     return time.clock_gettime_ns(kind) // 1_000_000
 
 
+def _running_ms() -> int:
+    """A clock that nobody sets and that stands while the machine sleeps."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000
+
+
+#: Between two measurements of the offset clocks drift apart by some tens of milliseconds; more is a jump.
+JUMP_MS = 500
+
+
 class SystemClock:
     """This machine's clock, and the exchange's by the last measured offset.
 
@@ -31,8 +40,10 @@ class SystemClock:
         *,
         wall_ms: Callable[[], int] = _wall_ms,
         steady_ms: Callable[[], int] = _steady_ms,
+        running_ms: Callable[[], int] = _running_ms,
     ) -> None:
-        self._wall_ms, self._steady_ms = wall_ms, steady_ms
+        self._wall_ms, self._steady_ms, self._running_ms = wall_ms, steady_ms, running_ms
+        self._apart_ms = (0, 0)
         self._offset_ms = 0
         self._exchange_at_steady_zero_ms: int | None = None
         if offset_ms is not None:
@@ -47,6 +58,23 @@ class SystemClock:
     def offset_ms(self, offset_ms: int) -> None:
         self._offset_ms = offset_ms
         self._exchange_at_steady_zero_ms = self._wall_ms() + offset_ms - self._steady_ms()
+        self._apart_ms = self._apart()
+
+    @property
+    def has_jumped(self) -> bool:
+        """Whether, since the offset was measured, this machine slept or its clock was set: it must be measured again.
+
+        A virtual machine that is stopped and goes on does not see that any clock stood, but the first to set its
+        wall clock right shows it.
+        """
+        if self._exchange_at_steady_zero_ms is None:
+            return False
+        return any(abs(a - b) > JUMP_MS for a, b in zip(self._apart(), self._apart_ms, strict=True))
+
+    def _apart(self) -> tuple[int, int]:
+        """How far the wall clock and the sleeping time are from the steady clock."""
+        steady_ms = self._steady_ms()
+        return self._wall_ms() - steady_ms, self._running_ms() - steady_ms
 
     def now_ms(self) -> int:
         """Milliseconds since the epoch, UTC."""
