@@ -104,8 +104,11 @@ class World:
     # --- building --------------------------------------------------------------------------------------
 
     def _machine_clock(self) -> SystemClock:
+        def steady_ms() -> int:
+            return int(self.loop.time() * 1000)
+
         return SystemClock(
-            wall_ms=lambda: self.now_ms() + self.skew_ms, steady_ms=lambda: int(self.loop.time() * 1000)
+            wall_ms=lambda: self.now_ms() + self.skew_ms, steady_ms=steady_ms, running_ms=steady_ms
         )
 
     def _line(self, account_id: int) -> Line:
