@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from app.domain.errors import InvalidInput
 
@@ -65,6 +65,20 @@ class Settings(BaseModel):
     paper_port: int = Field(0, ge=0, le=65535, description="Port of the paper exchange; 0: PORT + 1.")
     paper_url: str = Field("", description="Base URL of the paper exchange; empty: from PAPER_HOST and PAPER_PORT.")
 
+    # Binance's documented hosts: rest-api.md, web-socket-api.md, web-socket-streams.md of its Spot API and its testnet.
+    testnet_rest_url: str = Field("https://testnet.binance.vision", description="REST API of testnet accounts.")
+    testnet_ws_api_url: str = Field(
+        "wss://ws-api.testnet.binance.vision/ws-api/v3", description="WebSocket API of testnet accounts."
+    )
+    testnet_stream_url: str = Field(
+        "wss://stream.testnet.binance.vision", description="Market streams of testnet accounts."
+    )
+    live_rest_url: str = Field("https://api.binance.com", description="REST API of live accounts.")
+    live_ws_api_url: str = Field(
+        "wss://ws-api.binance.com:443/ws-api/v3", description="WebSocket API of live accounts."
+    )
+    live_stream_url: str = Field("wss://stream.binance.com:9443", description="Market streams of live accounts.")
+
     environment: Literal["local", "production", "test"] = Field("local", description="What kind of installation.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged.")
 
@@ -87,6 +101,19 @@ class Settings(BaseModel):
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("must look like https://host or http://host:port")
+        return value.rstrip("/")
+
+    @field_validator("testnet_rest_url", "live_rest_url", "testnet_ws_api_url", "testnet_stream_url", "live_ws_api_url",
+                     "live_stream_url")  # fmt: skip
+    @classmethod
+    def _exchange(cls, value: str, info: ValidationInfo) -> str:
+        """Keys travel there: without TLS only to this machine, as a stand-in for tests."""
+        scheme = "http" if str(info.field_name).endswith("rest_url") else "ws"
+        parts = urlsplit(value)
+        if parts.scheme not in (scheme, f"{scheme}s") or not parts.hostname:
+            raise ValueError(f"must look like {scheme}s://host")
+        if parts.scheme == scheme and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
+            raise ValueError(f"must begin with {scheme}s://, unless it is on this machine: API keys are sent there")
         return value.rstrip("/")
 
     @field_validator("database_url", "database_url_migrator", "database_url_web", "database_url_worker",

@@ -36,6 +36,17 @@ def test_a_bad_database_url_is_not_repeated() -> None:
     assert "hunter2" not in caught.value.message
 
 
+def test_binance_is_reached_at_its_documented_hosts_and_keys_never_leave_in_the_clear() -> None:
+    assert load_settings({}).live_rest_url == "https://api.binance.com"
+    stand_in = load_settings({"LIVE_REST_URL": "http://127.0.0.1:9/", "TESTNET_STREAM_URL": "ws://localhost:9"})
+    assert (stand_in.live_rest_url, stand_in.testnet_stream_url) == ("http://127.0.0.1:9", "ws://localhost:9")
+    for bad in ("http://api.binance.com", "ftp://api.binance.com", "api.binance.com", "https://"):
+        with pytest.raises(InvalidInput, match="LIVE_REST_URL: must"):
+            load_settings({"LIVE_REST_URL": bad})
+    with pytest.raises(InvalidInput, match="LIVE_WS_API_URL: must begin with wss://"):
+        load_settings({"LIVE_WS_API_URL": "ws://ws-api.binance.com"})
+
+
 def test_an_empty_variable_counts_as_not_set() -> None:
     assert load_settings({"PORT": ""}).port == 8000
 

@@ -17,9 +17,10 @@ from app.domain.money import plain
 from app.domain.orders import ExchangeReport, Fill
 from app.domain.symbols import SymbolRules
 from app.services.exchange import classification, parsing
-from app.services.exchange.endpoints import LIVE, TESTNET, Endpoints
+from app.services.exchange.endpoints import Endpoints
 from app.services.exchange.parsing import BadAnswer
 from app.services.exchange.protocol import (
+    AccountStatus,
     AskingFailed,
     AssetBalance,
     CancelOutcome,
@@ -55,6 +56,7 @@ MOST_DAY_WINDOWS = 30
 CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
 WEIGHT_ORDER, WEIGHT_QUERY, WEIGHT_ALL_OPEN, WEIGHT_ALL_ORDERS = 1, 4, 80, 20
 WEIGHT_TRADES_OF_ORDER, WEIGHT_TRADES, WEIGHT_ACCOUNT = 5, 20, 20
+WEIGHT_KEY_RIGHTS = 1
 WEIGHT_TIME, WEIGHT_EXCHANGE_INFO, WEIGHT_ALL_PRICES, WEIGHT_KLINES = 1, 20, 4, 2
 
 
@@ -159,6 +161,16 @@ class BinanceSession(TradingSession):
         """Non-zero balances by asset. Raises AskingFailed."""
         call = lambda: self._client.get_account(omitZeroBalances="true")  # noqa: E731
         return _read(parsing.account_balances, await _ask(self._client, WEIGHT_ACCOUNT, call))
+
+    async def key_rights(self) -> dict[str, Any]:
+        """What the key may do, by the names of apiRestrictions. Raises AskingFailed."""
+        body = await _ask(self._client, WEIGHT_KEY_RIGHTS, self._client.get_account_api_permissions)
+        return _read(parsing.key_rights, body)
+
+    async def account_status(self) -> AccountStatus:
+        """The account behind the key. Raises AskingFailed."""
+        call = lambda: self._client.get_account(omitZeroBalances="true")  # noqa: E731
+        return _read(parsing.account_status, await _ask(self._client, WEIGHT_ACCOUNT, call))
 
     def user_events(self) -> AsyncIterator[UserEvent]:
         """Endless: supervises its connection, resubscribes, says StreamUp/StreamDown."""
@@ -325,4 +337,4 @@ def _id_of(field: str) -> Callable[[Any], int]:
     return lambda row: parsing.row_id(row, field)
 
 
-__all__ = ["LIVE", "TESTNET", "BinanceMarketData", "BinanceSession", "Endpoints", "order_params"]
+__all__ = ["BinanceMarketData", "BinanceSession", "Endpoints", "order_params"]

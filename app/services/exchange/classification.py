@@ -123,7 +123,12 @@ def of_asking(failure: Failure) -> NotVisible | NoInformation:
 
 def of_listing(failure: Failure) -> AskingFailed:
     """What an error answer to a list means: nothing, but how long to wait and whether the key is dead."""
-    return AskingFailed(failure.words, freezes_account=_is_key_refused(failure), retry_after_s=failure.retry_after_s)
+    return AskingFailed(
+        failure.words,
+        code=failure.code,
+        freezes_account=_is_key_refused(failure),
+        retry_after_s=failure.retry_after_s,
+    )
 
 
 def of_exception(error: Exception) -> NotSent | Unknown:

@@ -1,8 +1,11 @@
-"""Where an exchange is reached."""
+"""Where an exchange is reached. Paper, testnet and live are one adapter; only these differ."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from app.config import Settings
+from app.models.execution import AccountKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +25,12 @@ class Endpoints:
         return cls(base, f"{ws_url}/ws-api/v3", ws_url)
 
 
-TESTNET = Endpoints(
-    "https://testnet.binance.vision",
-    "wss://ws-api.testnet.binance.vision/ws-api/v3",
-    "wss://stream.testnet.binance.vision",
-)
-LIVE = Endpoints("https://api.binance.com", "wss://ws-api.binance.com:443/ws-api/v3", "wss://stream.binance.com:9443")
+def endpoints_of(kind: AccountKind, settings: Settings) -> Endpoints:
+    """Where accounts of this kind trade, by the settings."""
+    match kind:
+        case AccountKind.PAPER:
+            return Endpoints.paper(settings.paper_url)
+        case AccountKind.TESTNET:
+            return Endpoints(settings.testnet_rest_url, settings.testnet_ws_api_url, settings.testnet_stream_url)
+        case AccountKind.LIVE:
+            return Endpoints(settings.live_rest_url, settings.live_ws_api_url, settings.live_stream_url)

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from app.domain.errors import InvalidInput
 from app.domain.money import ZERO, parse_amount
 from app.domain.orders import ExchangeReport, Fill, Side
-from app.services.exchange.protocol import AssetBalance, ExchangeTrade, KlineEvent
+from app.services.exchange.protocol import AccountStatus, AssetBalance, ExchangeTrade, KlineEvent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -161,6 +161,25 @@ def account_balances(body: Json) -> dict[str, AssetBalance]:
     """Non-zero balances of GET account."""
     both = {str(row["asset"]): AssetBalance(_amount(row["free"]), _amount(row["locked"])) for row in body["balances"]}
     return {asset: balance for asset, balance in both.items() if balance.free or balance.locked}
+
+
+@_checked
+def account_status(body: Json) -> AccountStatus:
+    """GET account. An account without a `uid` cannot be told from another: that is a bad answer."""
+    may_trade = body["canTrade"]
+    if not isinstance(may_trade, bool):
+        raise TypeError("canTrade is neither true nor false")
+    permissions = tuple(str(name) for name in body.get("permissions") or ())
+    return AccountStatus(str(body["uid"]), may_trade, permissions, account_balances(body))
+
+
+@_checked
+def key_rights(body: Json) -> dict[str, Any]:
+    """GET apiRestrictions, as it is: the fields that say true or false."""
+    rights = {str(name): value for name, value in body.items() if isinstance(value, bool)}
+    if not rights:
+        raise ValueError("it names no right")
+    return rights
 
 
 @_checked

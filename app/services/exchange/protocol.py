@@ -118,9 +118,12 @@ QueryOutcome = Found | NotVisible | NoInformation
 class AskingFailed(Exception):
     """A list could not be fetched: no information. Raised by the list calls below."""
 
-    def __init__(self, reason: str, *, freezes_account: bool = False, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, reason: str, *, code: int = 0, freezes_account: bool = False, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.code = code  # the exchange's, 0 when it gave none
         self.freezes_account = freezes_account
         self.retry_after_s = retry_after_s
 
@@ -144,6 +147,16 @@ class AssetBalance:
 
     free: Decimal
     locked: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStatus:
+    """What the exchange says of an account: whose it is (`uid`), whether it may trade and what, and what it holds."""
+
+    uid: str
+    can_trade: bool
+    permissions: tuple[str, ...]
+    balances: dict[str, AssetBalance]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +251,18 @@ class TradingSession(Protocol):
 
     async def close(self) -> None:
         """Release connections."""
+        ...
+
+
+class KeyProbe(Protocol):
+    """What is asked with a key before it is trusted."""
+
+    async def key_rights(self) -> dict[str, Any]:
+        """What the key may do (`/sapi/v1/account/apiRestrictions`; the testnet has none). Raises AskingFailed."""
+        ...
+
+    async def account_status(self) -> AccountStatus:
+        """The account behind the key. Raises AskingFailed."""
         ...
 
 

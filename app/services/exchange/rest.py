@@ -71,6 +71,7 @@ class RestClient(AsyncClient):  # type: ignore[misc]  # the library is untyped
         total_timeout_s: float = TOTAL_TIMEOUT_S,
     ) -> None:
         self.API_URL = f"{endpoints.rest_url}/api"
+        self.MARGIN_API_URL = f"{endpoints.rest_url}/sapi"
         self.clock = clock
         self.budget = budget
         self._signer = signer

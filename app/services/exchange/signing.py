@@ -1,4 +1,4 @@
-"""Signatures of requests. The signers never show their key.
+"""Signatures of requests: Ed25519, RSA (PKCS#1 v1.5, SHA-256) and HMAC-SHA256. The signers never show their key.
 
 python-binance 1.0.37 signs Ed25519 correctly (base64, percent-encoded once), but over the *raw* values while it
 sends the *encoded* ones, keeps the key as text, and takes any PEM longer than 120 characters for RSA. So the
@@ -16,7 +16,18 @@ from typing import Protocol
 from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+)
+
+from app.services.exchange.vault import ED25519, HMAC, RSA
 
 Params = Mapping[str, str | int]
 
@@ -29,10 +40,29 @@ class Signer(Protocol):
         ...
 
 
+class SecretKey(Signer, Protocol):
+    """A signer whose secret half can be sealed."""
+
+    @property
+    def kind(self) -> str:
+        """ED25519, RSA or HMAC."""
+        ...
+
+    @property
+    def public_key_pem(self) -> str:
+        """The public half; empty for a shared secret, which has none."""
+        ...
+
+    def private_bytes(self) -> bytes:
+        """What `key_of` makes the same key of; to be sealed and for nothing else."""
+        ...
+
+
 class Ed25519Key:
     """An Ed25519 private key; prints as its public half only."""
 
     __slots__ = ("_key",)
+    kind = ED25519
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
@@ -68,13 +98,49 @@ class Ed25519Key:
         raise TypeError("a private key is not pickled")
 
 
+class RsaKey:
+    """An RSA private key, RSASSA-PKCS1-v1_5 with SHA-256."""
+
+    __slots__ = ("_key",)
+    kind = RSA
+
+    def __init__(self, key: RSAPrivateKey) -> None:
+        self._key = key
+
+    def private_bytes(self) -> bytes:
+        """PKCS#8 in DER, to be sealed and for nothing else."""
+        return self._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+    @property
+    def public_key_pem(self) -> str:
+        """The public half, as Binance wants it pasted."""
+        public = self._key.public_key()
+        return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+    def sign(self, payload: bytes) -> str:
+        """Base64 of the signature of `payload`."""
+        return b64encode(self._key.sign(payload, PKCS1v15(), SHA256())).decode()
+
+    def __repr__(self) -> str:
+        return "RsaKey(***)"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a private key is not pickled")
+
+
 class HmacSecret:
     """A shared secret, HMAC-SHA256."""
 
     __slots__ = ("_secret",)
+    kind = HMAC
+    public_key_pem = ""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
+
+    def private_bytes(self) -> bytes:
+        """The secret, to be sealed and for nothing else."""
+        return self._secret
 
     def sign(self, payload: bytes) -> str:
         """Lower-case hex of the HMAC of `payload`."""
@@ -85,6 +151,18 @@ class HmacSecret:
 
     def __reduce__(self) -> str:
         raise TypeError("a secret is not pickled")
+
+
+def key_of(kind: str, private: bytes) -> SecretKey:
+    """The key that `private_bytes` of a key of this kind gave. Raises ValueError for anything else."""
+    if kind == HMAC:
+        return HmacSecret(private.decode())
+    if kind == ED25519:
+        return Ed25519Key.from_private_bytes(private)
+    key = load_der_private_key(private, None)
+    if kind != RSA or not isinstance(key, RSAPrivateKey):
+        raise ValueError(f"this is no {kind} key")
+    return RsaKey(key)
 
 
 def encode_params(params: Params) -> str:
