@@ -107,6 +107,18 @@ class FakeExchange(TradingSession, MarketData):
         """Trading of a symbol is halted (`HALT`, `BREAK`) or open (`TRADING`)."""
         self._engine.rules[symbol] = replace(self._engine.rules[symbol], status=status)
 
+    def rules(self) -> Mapping[str, SymbolRules]:
+        """The rules in force, without asking and without faults."""
+        return self._engine.rules
+
+    def set_rules(self, rules: SymbolRules) -> None:
+        """Other filters hold from now on; orders that rest stay as they are."""
+        self._engine.rules[rules.symbol] = rules
+
+    def pay_fees_in(self, asset: str | None) -> None:
+        """Fees are taken from this asset where there is enough of it, a quarter cheaper (Binance does so with BNB)."""
+        self._engine.fee_asset = asset
+
     def observe(self, observer: Callable[[UserEvent], None]) -> None:
         """Call `observer` with every event as it happens, whatever the stream does: for a stream of one's own."""
         self._observers.append(observer)

@@ -18,6 +18,9 @@ _STOPS = frozenset({OrderType.STOP_LOSS, OrderType.STOP_LOSS_LIMIT, OrderType.TA
 _AT_MARKET = frozenset({OrderType.MARKET, OrderType.STOP_LOSS, OrderType.TAKE_PROFIT})
 _PRICED = frozenset(OrderType) - _AT_MARKET
 
+OTHER_ASSET_SHARE = Decimal("0.75")
+FEE_QUANTUM = Decimal("1e-8")
+
 Tell = Callable[[OrderUpdate | BalancesChanged], None]
 
 
@@ -86,6 +89,7 @@ class Engine:
         self.locked: dict[str, Decimal] = defaultdict(Decimal)
         self.prices: dict[str, Decimal] = {}
         self.orders: list[FakeOrder] = []
+        self.fee_asset: str | None = None
         self._available: dict[str, Decimal | None] = {}
         self._fee_rate = fee_rate
         self._tell = tell
@@ -199,13 +203,23 @@ class Engine:
         quote, is_buy = quantity * price, order.request.side is Side.BUY
         received, asset = (quantity, rules.base_asset) if is_buy else (quote, rules.quote_asset)
         self._trades += 1
-        fee = received * self._fee_rate
-        fill = Fill(self._trades, quantity, price, quote, fee, asset, is_maker, now_ms)
         self.free[rules.quote_asset if is_buy else rules.base_asset] -= quote if is_buy else quantity
-        self.free[asset] += received - fee
+        self.free[asset] += received
+        fee, fee_asset = self._fee(received, asset, quote, rules)
+        self.free[fee_asset] -= fee
+        fill = Fill(self._trades, quantity, price, quote, fee, fee_asset, is_maker, now_ms)
         order.fills.append(fill)
         order.updated_ms = now_ms
         return fill
+
+    def _fee(self, received: Decimal, asset: str, quote: Decimal, rules: SymbolRules) -> tuple[Decimal, str]:
+        """Out of what is received, unless the account pays in another asset and has enough of it."""
+        price = self.prices.get(f"{self.fee_asset}{rules.quote_asset}")
+        if self.fee_asset is not None and price is not None:
+            fee = (quote * self._fee_rate * OTHER_ASSET_SHARE / price).quantize(FEE_QUANTUM)
+            if self.free[self.fee_asset] >= fee:
+                return fee, self.fee_asset
+        return received * self._fee_rate, asset
 
     def _lock(self, order: FakeOrder, rules: SymbolRules, last: Decimal) -> bool:
         """Set aside what the rest of the order needs; False if there is not enough."""
