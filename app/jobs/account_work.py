@@ -1,4 +1,4 @@
-"""Accounts: their keys are made and registered here, their sessions opened, their streams consumed."""
+"""Accounts: their keys are made and registered here, their sessions opened, consumers of their streams kept going."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sqlmodel import col
 
 from app.database.hints import tell_browsers
 from app.domain.errors import PlumblineError
-from app.domain.orders import EventSource
 from app.jobs.guard import forever
+from app.jobs.user_stream import StreamRows, UserStream
 from app.logs import get_logger
 from app.models.execution import Account, AccountState, Credential
-from app.services.exchange.protocol import OrderUpdate, StreamDown, StreamUp, TradingSession
+from app.services.exchange.protocol import TradingSession
 from app.services.exchange.vault_private import Ed25519Key, Vault
 from app.services.execution.reconcile import Reconciler
-from app.services.execution.submit import ForeignOrder, Submitter
+from app.services.execution.submit import Submitter
 from app.services.portfolio.projection import book_adjustment
 
 log = get_logger(__name__)
@@ -51,6 +51,7 @@ class AccountWork:
         self._vault = vault
         self._registrar = registrar
         self._open_session = open_session
+        self._streams = StreamRows(sessions)
         self._consumers: dict[int, asyncio.Task[None]] = {}
         self.trading: dict[int, TradingSession] = {}  # shared with submitter and reconciler
 
@@ -70,6 +71,7 @@ class AccountWork:
             except PlumblineError as error:
                 await self._set_state(account, AccountState.FAILED, error.message)
                 continue
+            await self._streams.set_up(account_id, up=False)  # as far as anybody knows yet
             self.trading[account_id] = self._open_session(credential.api_key, key)
             opened.append(account_id)
         for gone in self.trading.keys() - {account.id for account, _ in rows}:
@@ -77,6 +79,7 @@ class AccountWork:
             if consumer is not None:
                 consumer.cancel()
             await self.trading.pop(gone).close()
+            await self._streams.set_up(gone, up=False)
         return opened
 
     async def provision(self) -> None:
@@ -130,7 +133,7 @@ class AccountWork:
         """Make sure that each open session's stream has its consumer."""
         for account_id, trading in self.trading.items():
             if account_id not in self._consumers or self._consumers[account_id].done():
-                consumer = _Consumer(self._sessions, account_id, trading, submitter, reconciler)
+                consumer = UserStream(account_id, trading, submitter, reconciler, self._streams)
                 name = f"user stream of account {account_id}"
                 self._consumers[account_id] = asyncio.create_task(forever(name, consumer.run))
 
@@ -141,47 +144,6 @@ class AccountWork:
         await asyncio.gather(*self._consumers.values(), return_exceptions=True)
         for trading in self.trading.values():
             await trading.close()
-
-
-class _Consumer:
-    """Books what one account's stream says. After every (re)connect the account is reconciled."""
-
-    def __init__(
-        self,
-        sessions: async_sessionmaker[AsyncSession],
-        account_id: int,
-        trading: TradingSession,
-        submitter: Submitter,
-        reconciler: Reconciler,
-    ) -> None:
-        self._sessions = sessions
-        self._account_id = account_id
-        self._trading = trading
-        self._submitter = submitter
-        self._reconciler = reconciler
-
-    async def run(self) -> None:
-        async for event in self._trading.user_events():
-            match event:
-                case OrderUpdate(report=report):
-                    try:
-                        await self._submitter.apply(self._account_id, report, EventSource.EXCHANGE)
-                    except ForeignOrder as foreign:
-                        log.info("an order made elsewhere", account_id=self._account_id, order=str(foreign))
-                case StreamUp():
-                    await self._set_up(up=True)
-                    await self._reconciler.run(self._account_id, trigger="stream")
-                case StreamDown(reason=reason):
-                    log.warning("user stream is down", account_id=self._account_id, reason=reason)
-                    await self._set_up(up=False)
-                case _:
-                    pass
-
-    async def _set_up(self, *, up: bool) -> None:
-        async with self._sessions.begin() as session:
-            mine = update(Account).where(col(Account.id) == self._account_id)
-            account = (await session.execute(mine.values(stream_up=up).returning(Account))).scalar_one()
-            await _tell(session, account)
 
 
 async def _tell(session: AsyncSession, account: Account) -> None:
