@@ -32,6 +32,7 @@ from app.services.exchange.protocol import (
     Unknown,
     UserEvent,
 )
+from app.services.exchange.supervision import LATE_MS
 from tests.simulation.scheduler import SimLoop
 
 NO_ANSWER_S = 12.0
@@ -137,6 +138,14 @@ class Line:
         """The process at our end is gone."""
         self.listeners = []
 
+    def replace_stream(self, happened_ms: int) -> None:
+        """Our end has found out that the stream does not tell what happens, and connects anew."""
+        if not self.stream_down and happened_ms < self.exchange._now_ms() - LATE_MS:
+            self.say("worker", f"replaces the stream of account {self.account_id}", "silent")
+            for queue in self.listeners:
+                for event in (StreamDown("silent", silent=True), StreamUp()):
+                    self.loop.call_later(0.02, queue.put_nowait, event, context=self.loop.outside)
+
     def set_stream(self, *, down: bool) -> None:
         """The connection breaks, or stands again."""
         if down != self.stream_down:
@@ -216,6 +225,10 @@ class SimSession:
         finally:
             if queue in listeners:
                 listeners.remove(queue)
+
+    def suspect(self, *, happened_ms: int, reason: str) -> None:
+        """A stream that lately told nothing is replaced."""
+        self._line.replace_stream(happened_ms)
 
     async def close(self) -> None:
         """Nothing to release."""

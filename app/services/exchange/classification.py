@@ -118,7 +118,8 @@ def of_asking(failure: Failure) -> NotVisible | NoInformation:
     """What an error answer to GET order means."""
     if not is_server_error(failure) and failure.status in (400, 404) and failure.code == NO_SUCH_ORDER:
         return NotVisible()
-    return NoInformation(failure.words, freezes_account=_is_key_refused(failure))
+    is_late = failure.code == TIMESTAMP_OUTSIDE_WINDOW and not is_server_error(failure)
+    return NoInformation(failure.words, freezes_account=_is_key_refused(failure), resyncs_clock=is_late)
 
 
 def of_listing(failure: Failure) -> AskingFailed:

@@ -110,6 +110,7 @@ class NoInformation:
 
     reason: str
     freezes_account: bool = False
+    resyncs_clock: bool = False
 
 
 QueryOutcome = Found | NotVisible | NoInformation

@@ -6,16 +6,17 @@ answer is known or the death bound has passed. No transaction is open while anyt
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
-from app.domain.clock import Clock
+from app.domain.clock import Clock, to_datetime
 from app.domain.errors import InvariantViolated, PlumblineError
 from app.domain.orders import FINAL, EventSource, ExchangeReport, Fill, Order, OrderStatus
 from app.logs import get_logger
 from app.services.exchange.clock import BLOCK_ABOVE_MS
 from app.services.exchange.protocol import (
     AskingFailed,
+    CancelOutcome,
     CancelRejected,
     Confirmed,
     Found,
@@ -23,6 +24,8 @@ from app.services.exchange.protocol import (
     NotSent,
     NotVisible,
     OrderRequest,
+    PlaceOutcome,
+    QueryOutcome,
     Refused,
     TradingSession,
     Unknown,
@@ -50,7 +53,10 @@ class SubmitSettings:
 
 
 class Submitter:
-    """Sends what was decided and books what came of it. One per worker; `sessions` by account id."""
+    """Sends what was decided and books what came of it. One per worker; `sessions` by account id.
+
+    `clock_refused` hears of the account whose request the exchange refused for its timestamp (-1021).
+    """
 
     def __init__(
         self,
@@ -58,11 +64,13 @@ class Submitter:
         sessions: Mapping[int, TradingSession],
         clock: Clock,
         settings: SubmitSettings,
+        clock_refused: Callable[[int], None] = lambda account_id: None,
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._clock = clock
         self._settings = settings
+        self.clock_refused = clock_refused
 
     def reaches(self, account_id: int) -> bool:
         """Whether there is a session for this account (a frozen one has none)."""
@@ -139,6 +147,7 @@ class Submitter:
             recv_window_ms=order.recv_window_ms or 0,
         )
         log.info("order sent", order_id=order.id, client_order_id=order.client_order_id, outcome=type(outcome).__name__)
+        self._heed_clock(order, outcome)
         match outcome:
             case Confirmed(report=report):
                 return await self.apply(order.account_id, report, EventSource.EXECUTOR)
@@ -162,6 +171,11 @@ class Submitter:
                 await tx.freeze_account(order.account_id, f"the exchange refused the key: {reason}")
             return step.order
 
+    def _heed_clock(self, order: Order, outcome: PlaceOutcome | CancelOutcome | QueryOutcome) -> None:
+        """A refusal for the time is certain, and this order is over; the next one is signed by a fresh offset."""
+        if isinstance(outcome, Refused | NoInformation) and outcome.resyncs_clock:
+            self.clock_refused(order.account_id)
+
     async def _mark_unknown(self, order: Order, reason: str) -> Order:
         async with self._store.transaction() as tx:
             current = await _locked(tx, order)
@@ -180,6 +194,7 @@ class Submitter:
             order.symbol, client_order_id=order.client_order_id, exchange_order_id=order.exchange_order_id
         )
         log.info("cancel sent", order_id=order.id, outcome=type(outcome).__name__)
+        self._heed_clock(order, outcome)
         match outcome:
             case Confirmed(report=report):
                 return await self.apply(order.account_id, report, EventSource.EXECUTOR)
@@ -205,6 +220,7 @@ class Submitter:
         outcome = await session.query(
             order.symbol, client_order_id=order.client_order_id, exchange_order_id=order.exchange_order_id
         )
+        self._heed_clock(order, outcome)
         match outcome:
             case Found(report=report):
                 return await self.apply(order.account_id, report, source)
@@ -293,7 +309,16 @@ class Submitter:
                 at_ms=self._clock.exchange_now_ms(),
             )
             await record(tx, applied)
-            return applied.order, applied.needs_trades
+        if applied.steps and source is not EventSource.EXCHANGE:
+            self.suspect_stream(order, report.updated_at_ms)
+        return applied.order, applied.needs_trades
+
+    def suspect_stream(self, order: Order, happened_ms: int) -> None:
+        """Asking has shown what the user stream should have told: the session judges whether it is silent."""
+        if order.account_id in self._sessions:
+            at = f"{to_datetime(happened_ms):%H:%M:%S}"
+            words = f"the exchange changed {order.symbol} order {order.client_order_id} at {at} UTC and it did not say so"
+            self._sessions[order.account_id].suspect(happened_ms=happened_ms, reason=words)
 
 
 async def record(tx: Transaction, applied: Applied) -> None:
