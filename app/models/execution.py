@@ -43,6 +43,16 @@ class AccountState(StrEnum):
     ACTIVE = "ACTIVE"
     FROZEN = "FROZEN"  # key refused by the exchange; nothing is sent with it
     FAILED = "FAILED"
+    DISABLED = "DISABLED"  # switched off by its owner: nothing is asked or sent
+    REMOVED = "REMOVED"  # its key is destroyed; what it traded stays
+
+
+class WantedState(StrEnum):
+    """What its owner wants of an account; the worker sees to it."""
+
+    ACTIVE = "ACTIVE"
+    DISABLED = "DISABLED"
+    REMOVED = "REMOVED"
 
 
 class ServiceState(StrEnum):
@@ -105,6 +115,8 @@ class Account(SQLModel, table=True):
     stream_up: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=text("false")))
     unfreeze_requested_at: datetime | None = Field(default=None, sa_column=moment(nullable=True))
     reconcile_requested_at: datetime | None = Field(default=None, sa_column=moment(nullable=True))
+    wanted: str = Field(default=WantedState.ACTIVE.value, sa_column=words(default=WantedState.ACTIVE.value))
+    exchange_uid: str = Field(default="", sa_column=words(default=""))  # the exchange's own number of the account
 
 
 class Credential(SQLModel, table=True):
@@ -113,11 +125,13 @@ class Credential(SQLModel, table=True):
     __tablename__ = "credentials"
     __table_args__ = SCHEMA
     account_id: int = Field(sa_column=Column(BigInteger, ForeignKey("execution.accounts.id"), primary_key=True))
-    kind: str = Field(sa_column=words())  # ED25519
+    kind: str = Field(sa_column=words())  # ED25519 | RSA | HMAC
     api_key: str = Field(default="", sa_column=words(default=""))
     public_key_pem: str = Field(default="", sa_column=words(default=""))
     master_key_id: str = Field(sa_column=words())
     private_key_box: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    permissions: Any = Field(default_factory=dict, sa_column=document())  # {"may": […], "advice": […]} in words
+    checked_at: datetime | None = Field(default=None, sa_column=moment(nullable=True))
     created_at: datetime | None = Field(default=None, sa_column=moment(now=True))
 
 

@@ -33,7 +33,9 @@ from app.models.execution import (
     PlanState,
     ReplacementState,
     ServiceState,
+    WantedState,
 )
+from app.models.keys import KeyRequestState
 from app.models.portfolio import AdjustmentKind
 from app.models.reconciling import DifferenceKind, DifferenceState
 from app.models.strategy import RunState, StopMode
@@ -88,6 +90,8 @@ def test_every_constraint_and_index_of_the_models_is_there_under_its_name(books:
 VOCABULARIES: dict[tuple[str, str], type[StrEnum]] = {
     ("execution.accounts", "kind"): AccountKind,
     ("execution.accounts", "state"): AccountState,
+    ("execution.accounts", "wanted"): WantedState,
+    ("execution.key_requests", "state"): KeyRequestState,
     ("execution.symbols", "kind"): AccountKind,
     ("analytics.prices", "kind"): AccountKind,
     ("execution.orders", "status"): OrderStatus,

@@ -152,7 +152,7 @@ CREATE TABLE execution.accounts (
     label text NOT NULL,
     kind text NOT NULL CHECK (kind IN ('PAPER', 'TESTNET', 'LIVE')),
     state text DEFAULT 'REQUESTED' NOT NULL
-        CHECK (state IN ('REQUESTED', 'RECOVERING', 'ACTIVE', 'FROZEN', 'FAILED')),
+        CHECK (state IN ('REQUESTED', 'RECOVERING', 'ACTIVE', 'FROZEN', 'FAILED', 'DISABLED', 'REMOVED')),
     state_reason text DEFAULT '' NOT NULL,
     opening_balances jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
@@ -160,6 +160,8 @@ CREATE TABLE execution.accounts (
     stream_up boolean DEFAULT false NOT NULL,
     unfreeze_requested_at timestamptz,
     reconcile_requested_at timestamptz,
+    wanted text DEFAULT 'ACTIVE' NOT NULL CHECK (wanted IN ('ACTIVE', 'DISABLED', 'REMOVED')),
+    exchange_uid text DEFAULT '' NOT NULL,
     PRIMARY KEY (id),
     FOREIGN KEY (user_id) REFERENCES auth.users (id)
 );
@@ -167,14 +169,45 @@ CREATE INDEX ix_execution_accounts_user_id ON execution.accounts (user_id);
 
 CREATE TABLE execution.credentials (
     account_id bigint NOT NULL,
-    kind text NOT NULL CHECK (kind IN ('ED25519')),
+    kind text NOT NULL CHECK (kind IN ('ED25519', 'RSA', 'HMAC')),
     api_key text DEFAULT '' NOT NULL,
     public_key_pem text DEFAULT '' NOT NULL,
     master_key_id text NOT NULL,
     private_key_box bytea NOT NULL,
+    permissions jsonb DEFAULT '{}'::jsonb NOT NULL,
+    checked_at timestamptz,
     created_at timestamptz DEFAULT now() NOT NULL,
     PRIMARY KEY (account_id),
     FOREIGN KEY (account_id) REFERENCES execution.accounts (id)
+);
+
+-- A key on its way to an account: asked for or brought by its owner, checked and taken by the worker.
+CREATE TABLE execution.key_requests (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    account_id bigint NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('ED25519', 'RSA', 'HMAC')),
+    state text DEFAULT 'OPEN' NOT NULL CHECK (state IN ('OPEN', 'APPLIED', 'DROPPED')),
+    api_key text DEFAULT '' NOT NULL,
+    sealed_box bytea,
+    sealed_to text DEFAULT '' NOT NULL,
+    private_key_box bytea,
+    public_key_pem text DEFAULT '' NOT NULL,
+    message text DEFAULT '' NOT NULL,
+    created_at timestamptz DEFAULT now() NOT NULL,
+    asked_at timestamptz,
+    checked_at timestamptz,
+    PRIMARY KEY (id),
+    FOREIGN KEY (account_id) REFERENCES execution.accounts (id),
+    CONSTRAINT key_gone_when_done CHECK (state = 'OPEN' OR (sealed_box IS NULL AND private_key_box IS NULL))
+);
+CREATE INDEX key_requests_by_account ON execution.key_requests (account_id, id DESC);
+
+-- What the web process seals secrets to. The private half is in the worker's hands only.
+CREATE TABLE execution.sealing_keys (
+    id text NOT NULL,
+    public_key bytea NOT NULL,
+    published_at timestamptz DEFAULT now() NOT NULL,
+    PRIMARY KEY (id)
 );
 
 CREATE TABLE execution.symbols (

@@ -25,8 +25,14 @@ GRANT SELECT ON strategy.decisions TO web;
 -- Accounts are asked for; of their keys only the public part can be read.
 GRANT SELECT ON execution.accounts TO web;
 GRANT INSERT (user_id, label, kind, opening_balances) ON execution.accounts TO web;
-GRANT UPDATE (label, unfreeze_requested_at, reconcile_requested_at) ON execution.accounts TO web;
-GRANT SELECT (account_id, kind, api_key, public_key_pem, created_at) ON execution.credentials TO web;
+GRANT UPDATE (label, wanted, unfreeze_requested_at, reconcile_requested_at) ON execution.accounts TO web;
+GRANT SELECT (account_id, kind, api_key, public_key_pem, permissions, checked_at, created_at)
+    ON execution.credentials TO web;
+-- A secret is handed over sealed, and cannot be read back even so.
+GRANT SELECT (id, account_id, kind, state, api_key, public_key_pem, message, created_at, asked_at, checked_at),
+    INSERT (account_id, kind, api_key, sealed_box, sealed_to, asked_at), UPDATE (api_key, asked_at)
+    ON execution.key_requests TO web;
+GRANT SELECT ON execution.sealing_keys TO web;
 GRANT SELECT ON execution.symbols TO web;
 GRANT SELECT, INSERT, UPDATE ON execution.risk_limits, execution.kill_switches TO web;
 

@@ -13,9 +13,13 @@ GRANT UPDATE (state, stop_mode, stop_reason, venue, warmup_from_ms, last_decided
 GRANT SELECT, INSERT, UPDATE, DELETE ON strategy.decisions TO worker;
 
 GRANT SELECT ON execution.accounts TO worker;
-GRANT UPDATE (state, state_reason, books_agree_at, stream_up, unfreeze_requested_at, reconcile_requested_at)
-    ON execution.accounts TO worker;
-GRANT SELECT, INSERT, UPDATE ON execution.credentials, execution.symbols TO worker;
+GRANT UPDATE (state, state_reason, exchange_uid, books_agree_at, stream_up, unfreeze_requested_at,
+    reconcile_requested_at) ON execution.accounts TO worker;
+GRANT SELECT, INSERT, UPDATE ON execution.credentials, execution.symbols, execution.sealing_keys TO worker;
+GRANT DELETE ON execution.credentials TO worker;
+GRANT SELECT ON execution.key_requests TO worker;
+GRANT UPDATE (state, sealed_box, private_key_box, public_key_pem, message, checked_at)
+    ON execution.key_requests TO worker;
 GRANT SELECT ON execution.risk_limits TO worker;
 GRANT SELECT, INSERT, UPDATE ON execution.kill_switches TO worker;
 

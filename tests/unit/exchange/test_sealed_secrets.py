@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import pickle
 
 import pytest
@@ -52,8 +53,6 @@ def test_each_kind_is_recognised_sealed_opened_and_signs(kind: str) -> None:
 
 
 def test_an_rsa_signature_is_pkcs1_with_sha256() -> None:
-    import base64
-
     key = key_of(RSA, read_pasted(PASTED[RSA]).private)
     public = load_pem_public_key(key.public_key_pem.encode())
     assert isinstance(public, RSAPublicKey)
