@@ -317,7 +317,7 @@ class Submitter:
         """Asking has shown what the user stream should have told: the session judges whether it is silent."""
         if order.account_id in self._sessions:
             at = f"{to_datetime(happened_ms):%H:%M:%S}"
-            words = f"the exchange changed {order.symbol} order {order.client_order_id} at {at} UTC and it did not say so"
+            words = f"order {order.client_order_id} changed at {at} UTC and it did not say so"
             self._sessions[order.account_id].suspect(happened_ms=happened_ms, reason=words)
 
 
