@@ -25,6 +25,7 @@ from app.database.notifications import RESYNC, Listener
 from app.domain.clock import to_datetime
 from app.jobs import holder
 from app.jobs.account_work import AccountWork
+from app.jobs.clock_keeper import ClockKeeper
 from app.jobs.guard import TRANSIENT, JobBoard, forever
 from app.jobs.market_work import MarketWork
 from app.jobs.order_lanes import OrderLanes
@@ -33,7 +34,7 @@ from app.logs import get_logger
 from app.models.execution import AccountState, Notice, ServiceState
 from app.models.strategy import Decision
 from app.services.exchange.binance import BinanceMarketData, BinanceSession, Endpoints
-from app.services.exchange.clock import ClockVerdict, measure_offset, verdict
+from app.services.exchange.clock import ClockVerdict, OffsetSample, measure_offset, verdict
 from app.services.exchange.paper_control import PaperControlClient
 from app.services.exchange.vault_private import Ed25519Key, Vault
 from app.services.exchange.weight import WeightBudget
@@ -69,7 +70,6 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clock = SystemClock()
-        self._clock_verdict = verdict(None)
         self._ids = RandomIds()
         self._stopping = asyncio.Event()
         self._healthy = False
@@ -154,7 +154,16 @@ class Worker:
         vault = Vault.from_file(settings.master_key_file)
         self._account_work = AccountWork(self._sessions, vault, self._control, open_session)
         times = SubmitSettings(settings.recv_window_ms, settings.engine_timeout_ms, settings.visibility_margin_ms)
-        self._submitter = Submitter(self._store, self._account_work.trading, self._clock, times)
+        self._clock_keeper = ClockKeeper(
+            self._clock, lambda: measure_offset(self._market_data, self._clock.now_ms), self._record_drift
+        )
+        self._submitter = Submitter(
+            self._store,
+            self._account_work.trading,
+            self._clock,
+            times,
+            clock_refused=lambda account_id: self._clock_keeper.was_refused(),
+        )
         self._reconciler = Reconciler(self._store, self._account_work.trading, self._submitter, self._clock)
         self._lanes = OrderLanes(
             self._store,
@@ -162,7 +171,7 @@ class Worker:
             self._clock,
             self._ids,
             may_send=lambda: not self._why_not(),
-            may_exit=lambda: self._healthy,
+            may_exit=lambda: self._healthy and self._clock_keeper.may_exit(),
         )
         self._ticker = StrategyTicker(self._store, self._clock, self._ids)
         self._market_work = MarketWork(
@@ -200,9 +209,7 @@ class Worker:
         """Why no new order may be sent now; empty when it may."""
         if not self._healthy:
             return "the execution service is not healthy"
-        if self._clock_verdict is ClockVerdict.BLOCK:
-            return "the clock differs from the exchange's by more than 5 s"
-        return ""
+        return self._clock_keeper.why_not()
 
     # --- recovery --------------------------------------------------------------------------------------
 
@@ -240,7 +247,7 @@ class Worker:
     async def _recover_once(self) -> str:
         """One try; returns what is in the way, or ""."""
         try:
-            await self._sync_clock()
+            await self._clock_keeper.sync()
             await self._market_work.refresh_rules()
             await self._market_work.refresh_paper_markets()
             await self._account_work.open_active()
@@ -277,6 +284,7 @@ class Worker:
             "cancels": self._lanes.look_for_cancels,
             "unknown outcomes": self._lanes.ask_about_unknown,
             "plans": self._lanes.advance_plans,
+            "clock doubts": self._clock_keeper.sync_on_doubt,
             "kill switches": self._lanes.obey_switches,
             "candles": self._market_work.follow,
             "strategy tick": self._tick_on_hint,
@@ -292,7 +300,7 @@ class Worker:
         )
         jobs: list[tuple[str, Callable[[], Awaitable[None]], int, float]] = [
             ("reconciliation", lambda: self._reconcile_all("schedule"), RECONCILE_EVERY_S, 55),
-            ("clock sync", self._sync_clock, CLOCK_EVERY_S, 20),
+            ("clock sync", self._clock_keeper.sync, CLOCK_EVERY_S, 20),
             ("price refresh", self._market_work.refresh_prices, PRICES_EVERY_S, 4),
             ("paper market status", self._market_work.refresh_paper_markets, PRICES_EVERY_S, 4),
             ("candle ingest", self._market_work.ingest, 60, 50),
@@ -334,21 +342,12 @@ class Worker:
             if time.monotonic() - last > WATCHDOG_S:
                 raise WatchdogFired(f"no reconciliation came to an end for {WATCHDOG_S:.0f} s")
 
-    async def _sync_clock(self) -> None:
-        sample = await measure_offset(self._market_data, self._clock.now_ms)
-        self._clock.offset_ms = sample.offset_ms
-        self._clock_verdict = verdict(sample.offset_ms)
+    async def _record_drift(self, sample: OffsetSample) -> None:
+        """Keep the offset where the pages and `/health` find it; beyond 5 s a person has to look."""
         await self._lease.set_clock(sample.offset_ms)
-        drift_s = sample.offset_ms / 1000
-        match verdict(sample.offset_ms):
-            case ClockVerdict.BLOCK:
-                log.error("the clock is off: new orders are blocked", time_drift_seconds=drift_s)
-                async with self._store.transaction() as tx:
-                    await tx.add_incident("CLOCK_DRIFT", "the clock differs from the exchange's by more than 5 s")
-            case ClockVerdict.WARN:
-                log.warning("the clock drifts", time_drift_seconds=drift_s)
-            case ClockVerdict.FINE:
-                log.info("clock checked", time_drift_seconds=drift_s)
+        if verdict(sample.offset_ms) is ClockVerdict.BLOCK:
+            async with self._store.transaction() as tx:
+                await tx.add_incident("CLOCK_DRIFT", "the clock differs from the exchange's by more than 5 s")
 
     async def _reconcile_all(self, trigger: str) -> None:
         """Every account, a few at once; one that is slow or fails takes nothing from the others."""
