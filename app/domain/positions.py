@@ -58,6 +58,23 @@ class SidedFill:
         return self.fill.traded_at_ms, self.fill.trade_id
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Coins that left a position by no fill of its own (sold or withdrawn elsewhere), at exchange time `at_ms`."""
+
+    quantity: Decimal
+    at_ms: int
+    number: int  # of its row
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """After the fills of its millisecond: whoever found them gone had read those."""
+        return self.at_ms, _AFTER_ALL_TRADES + self.number
+
+
+_AFTER_ALL_TRADES = 2**62
+
+
 def balance_changes(side: Side, fill: Fill, base_asset: str, quote_asset: str) -> dict[str, Decimal]:
     """What a fill changes in each asset's balance, the fee included; assets it leaves alone are not named."""
     sign = 1 if side is Side.BUY else -1
@@ -85,6 +102,17 @@ def apply_fill(
     return Position(moved.quantity, moved.cost, moved.realised - (fee if is_third else ZERO), position.fees_quote + fee)
 
 
+def take(position: Position, quantity: Decimal) -> Position:
+    """The position without coins that went by no fill of its own.
+
+    They leave at cost: what they cost goes with them, and nothing is gained or lost by it, because what somebody
+    got for them elsewhere is not known. Never more than is held.
+    """
+    gone = min(quantity, max(position.quantity, ZERO))
+    part = position.cost if gone == position.quantity else quantise_quote(position.cost * gone / position.quantity)
+    return Position(position.quantity - gone, position.cost - part, position.realised, position.fees_quote)
+
+
 def fee_in_quote(fill: Fill, base_asset: str, quote_asset: str, commission_price: Decimal | None) -> Decimal:
     """Worth of a fill's fee in quote: a base fee at the fill's price, a third asset's at `commission_price`, else 0."""
     if fill.commission_asset == quote_asset:
@@ -93,15 +121,18 @@ def fee_in_quote(fill: Fill, base_asset: str, quote_asset: str, commission_price
     return quantise_quote(fill.commission * price) if price is not None else ZERO
 
 
-def fold(fills: Iterable[SidedFill], *, base_asset: str, quote_asset: str, start: Position = FLAT) -> Position:
-    """The position after `fills`, taken in exchange order whatever order they are given in.
+def fold(fills: Iterable[SidedFill | Taken], *, base_asset: str, quote_asset: str, start: Position = FLAT) -> Position:
+    """The position after `fills` and what was taken, in exchange order whatever order they are given in.
 
     Raises InvariantViolated when a trade id comes twice.
     """
     ordered = sorted(fills, key=lambda item: item.place)
-    require(len({item.fill.trade_id for item in ordered}) == len(ordered), "a trade was given twice")
+    require(len({item.place for item in ordered}) == len(ordered), "a trade was given twice")
     position = start
     for item in ordered:
+        if isinstance(item, Taken):
+            position = take(position, item.quantity)
+            continue
         position = apply_fill(
             position,
             side=item.side,

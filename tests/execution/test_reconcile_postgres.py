@@ -41,5 +41,5 @@ async def test_a_repair_is_booked_kept_and_audited(migrator_sessions: Sessions, 
         assert (await session.execute(select(col(ReconciliationPass.repaired)))).scalar_one() == 1
         assert (await session.execute(select(col(Account.books_agree_at)))).scalar_one() is not None
         entry = (await session.execute(select(AuditEntry))).scalar_one()
-    assert (entry.actor, entry.action) == ("worker", "reconciliation.repaired")
-    assert entry.details["repairs"][0]["is"] == "FILLED"
+    assert (entry.actor, entry.action, entry.object) == ("worker", "reconciliation.repaired", f"order:{order.id}")
+    assert (entry.details["was"], entry.details["is"], entry.details["filled"]) == ("OPEN", "FILLED", "1")

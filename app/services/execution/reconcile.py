@@ -8,8 +8,6 @@ every other report.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 from app.domain.clock import Clock
 from app.domain.errors import IllegalTransition, InvariantViolated
@@ -18,6 +16,7 @@ from app.domain.orders import IN_FLIGHT, EventSource, ExchangeReport, Order, Ord
 from app.services.exchange.protocol import AskingFailed, ExchangeTrade, Found, TradingSession
 from app.services.execution import bookkeeping
 from app.services.execution.store import Store
+from app.services.execution.store_reconciling import PassResult
 from app.services.execution.submit import BooksContradict, ForeignOrder, Submitter, record, session_of
 
 #: How far back history is swept for orders and fills we do not know. Non-final orders are asked at any age.
@@ -26,22 +25,6 @@ WINDOW_MS = 24 * 3_600_000
 GRACE_MS = 3_000
 #: Pauses between looks at balances that differ.
 BALANCE_PAUSES_S = (0.3, 1.0)
-
-
-@dataclass(slots=True)
-class PassResult:
-    """What one pass over one account found."""
-
-    account_id: int
-    trigger: str
-    started_ms: int
-    finished_ms: int = 0
-    checked: int = 0
-    repaired: int = 0
-    unresolved: int = 0
-    agrees: bool = False
-    differences: list[dict[str, Any]] = field(default_factory=list)
-    error: str = ""
 
 
 class Reconciler:

@@ -11,17 +11,15 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from app.services.risk.checks import Limits
-
-if TYPE_CHECKING:
-    from app.services.execution.reconcile import PassResult
 
 from app.database.hints import Work
 from app.domain.orders import Order, OrderStatus
 from app.domain.symbols import SymbolRules
 from app.services.execution.bookkeeping import Step
+from app.services.execution.store_reconciling import ReconcilingTransaction
 from app.services.execution.store_switches import SwitchTransaction
 
 #: A price older than this does not say any more what an order is worth.
@@ -83,7 +81,7 @@ class PlanRecord:
     next_try_ms: int | None = None  # a refused stop or exit is tried again from then on (exchange time)
 
 
-class Transaction(SwitchTransaction, Protocol):
+class Transaction(SwitchTransaction, ReconcilingTransaction, Protocol):
     """One unit of work."""
 
     async def order(self, order_id: int) -> Order | None:
@@ -149,9 +147,9 @@ class Transaction(SwitchTransaction, Protocol):
         ...
 
     async def add_incident(
-        self, kind: str, message: str, *, account_id: int | None = None, order_id: int | None = None
+        self, kind: str, message: str, *, account_id: int | None = None, order_id: int | None = None, key: str = ""
     ) -> None:
-        """Open an incident, unless the same one is open."""
+        """Open an incident, unless the same one is open. One with a `key` can heal: see `close_incidents`."""
         ...
 
     async def plans_open(self, account_id: int | None = None) -> Sequence[PlanRecord]:
@@ -184,10 +182,6 @@ class Transaction(SwitchTransaction, Protocol):
 
     async def see_balances(self, account_id: int, totals: Mapping[str, Decimal]) -> None:
         """Record what the exchange says the totals are, beside ours."""
-        ...
-
-    async def record_pass(self, result: PassResult) -> None:
-        """Keep a reconciliation's result; when the books agree, say since when."""
         ...
 
     async def wake(self, what: Work) -> None:

@@ -16,14 +16,15 @@ from typing import Any, Final, TypeVar
 from app.database.hints import Work
 from app.domain.errors import require
 from app.domain.money import ZERO
-from app.domain.orders import FINAL, IN_FLIGHT, EventKind, Fill, Order, OrderStatus, Side, check_edge
+from app.domain.orders import FINAL, IN_FLIGHT, EventKind, EventSource, Fill, Order, OrderStatus, Side, check_edge
 from app.domain.positions import balance_changes
 from app.domain.symbols import SymbolRules
 from app.models.execution import PlanState
 from app.services.execution.bookkeeping import Event, Step
-from app.services.execution.reconcile import PassResult
 from app.services.execution.store import AccountFacts, PlanRecord, TradingFacts
+from app.services.execution.store_memory_reconciling import MemoryReconciling
 from app.services.execution.store_memory_switches import MemorySwitches
+from app.services.execution.store_reconciling import REPAIRED, Adjustment, DifferenceRecord, PassResult
 from app.services.execution.store_switches import ReplacementRecord, Switch
 from app.services.risk.checks import DEFAULT_LIMITS, Limits
 
@@ -104,6 +105,15 @@ class Books:
     incidents: tuple[tuple[str, str, int | None, int | None], ...] = ()
     passes: tuple[PassResult, ...] = ()
     seen_balances: dict[int, Mapping[str, Decimal]] = field(default_factory=dict)
+    differences: dict[tuple[int, str, str], DifferenceRecord] = field(default_factory=dict)
+    difference_count: int = 0
+    closed_differences: tuple[tuple[DifferenceRecord, str], ...] = ()
+    cursors: dict[tuple[int, str], int] = field(default_factory=dict)
+    adjustments: dict[tuple[int, str, str], Adjustment] = field(default_factory=dict)  # by (account, asset, reference)
+    begins_ms: dict[int, int] = field(default_factory=dict)
+    taken: tuple[tuple[int, int, str, Decimal], ...] = ()  # (account, run, symbol, quantity)
+    paused: dict[int, str] = field(default_factory=dict)  # run → why
+    open_incidents: dict[tuple[str, int | None, str], str] = field(default_factory=dict)  # those with a key
     epoch: int = 0
     working: dict[int, Order] = field(default_factory=dict)  # orders that are not final
     order_ids: dict[tuple[int, str, object], int] = field(default_factory=dict)  # by (account, "name" or symbol, id)
@@ -139,7 +149,7 @@ class Books:
         self.commit()
 
 
-class MemoryTransaction(MemorySwitches):
+class MemoryTransaction(MemorySwitches, MemoryReconciling):
     """`Transaction` on the books that `Books.begin` gave it."""
 
     def __init__(self, books: Books, epoch: int | None) -> None:
@@ -194,6 +204,8 @@ class MemoryTransaction(MemorySwitches):
             self._write(step)
         if steps and steps[-1].order.plan_id is not None:
             await self.wake("plans")
+        if steps and steps[0].event.source is EventSource.RECONCILER:
+            self.books.audit = (*self.books.audit, ("worker", REPAIRED, f"order:{steps[0].order.id}"))
 
     def _write(self, step: Step) -> None:
         order, event = step.order, step.event
@@ -282,10 +294,13 @@ class MemoryTransaction(MemorySwitches):
         await self.add_incident("ACCOUNT_FROZEN", reason, account_id=account_id)
 
     async def add_incident(
-        self, kind: str, message: str, *, account_id: int | None = None, order_id: int | None = None
+        self, kind: str, message: str, *, account_id: int | None = None, order_id: int | None = None, key: str = ""
     ) -> None:
         incident = (kind, message, account_id, order_id)
-        if incident not in self.books.incidents:
+        is_open = (kind, account_id, key) in self.books.open_incidents if key else incident in self.books.incidents
+        if key:
+            self.books.open_incidents[kind, account_id, key] = message
+        if not is_open:
             self.books.incidents = (*self.books.incidents, incident)
 
     async def plans_open(self, account_id: int | None = None) -> Sequence[PlanRecord]:
@@ -314,9 +329,6 @@ class MemoryTransaction(MemorySwitches):
 
     async def see_balances(self, account_id: int, totals: Mapping[str, Decimal]) -> None:
         self.books.seen_balances[account_id] = dict(totals)
-
-    async def record_pass(self, result: PassResult) -> None:
-        self.books.passes = (*self.books.passes, result)
 
     async def wake(self, what: Work) -> None:
         self.woken.append(what)

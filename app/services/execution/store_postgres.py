@@ -15,8 +15,8 @@ from sqlmodel import col
 
 from app.database.hints import Kind, Work, tell_browsers, wake_worker
 from app.domain.clock import to_datetime
-from app.domain.money import ZERO
-from app.domain.orders import FINAL, IN_FLIGHT, KILL_SALE, EventKind, Fill, Order, OrderStatus, Side
+from app.domain.money import ZERO, plain
+from app.domain.orders import FINAL, IN_FLIGHT, KILL_SALE, EventKind, EventSource, Fill, Order, OrderStatus, Side
 from app.domain.symbols import SymbolRules
 from app.models.analytics import Price
 from app.models.execution import (
@@ -29,12 +29,10 @@ from app.models.execution import (
     OrderRow,
     Plan,
     PlanState,
-    ReconciliationPass,
     SymbolRow,
 )
 from app.models.portfolio import Balance, PositionRow
 from app.services.execution.bookkeeping import Step
-from app.services.execution.reconcile import PassResult
 from app.services.execution.rows import (
     changed_values,
     fill_values,
@@ -45,7 +43,9 @@ from app.services.execution.rows import (
     rules_of,
 )
 from app.services.execution.store import AccountFacts, PlanRecord, TradingFacts
+from app.services.execution.store_postgres_reconciling import PostgresReconciling
 from app.services.execution.store_postgres_switches import PostgresSwitches
+from app.services.execution.store_reconciling import REPAIRED
 from app.services.identity.audit import record
 from app.services.portfolio.projection import book_fill
 from app.services.risk.limits import limits_of
@@ -53,7 +53,7 @@ from app.services.risk.limits import limits_of
 _UNFINISHED = [s.value for s in OrderStatus if s not in FINAL]
 
 
-class PostgresTransaction(PostgresSwitches):
+class PostgresTransaction(PostgresSwitches, PostgresReconciling):
     """`Transaction` over an SQLAlchemy session whose transaction somebody else commits.
 
     `epoch` is the worker's fencing token; None for the web, whose few kinds of events need none.
@@ -63,6 +63,7 @@ class PostgresTransaction(PostgresSwitches):
         self.session = session
         self._epoch = epoch
         self._users: dict[int, int] = {}
+        self._repairs: list[tuple[Step, Step]] = []  # the first and the last step of each order the reconciler wrote
 
     async def _one_order(self, *conditions: Any) -> Order | None:
         statement = select(OrderRow).where(*conditions).with_for_update().execution_options(populate_existing=True)
@@ -109,6 +110,22 @@ class PostgresTransaction(PostgresSwitches):
             await self._tell(order, "order", order.id)
             if order.plan_id is not None:
                 await self.wake("plans")
+            if steps[0].event.source is EventSource.RECONCILER:
+                self._repairs.append((steps[0], steps[-1]))
+
+    async def finish(self) -> None:
+        """Last thing before the commit: what reconciliation did goes to the audit log, whose head is locked by it."""
+        for first, last in self._repairs:
+            order, event = last.order, last.event
+            details = {"was": first.event.from_status, "is": order.status, "filled": plain(order.filled)}
+            await record(
+                self.session,
+                actor="worker",
+                action=REPAIRED,
+                object=f"order:{order.id}",
+                details=details | {"account": order.account_id, "event": event.kind},
+                now=to_datetime(event.occurred_at_ms),
+            )
 
     async def _append(self, step: Step) -> None:
         event = step.event
@@ -270,12 +287,13 @@ class PostgresTransaction(PostgresSwitches):
         await self.add_incident("ACCOUNT_FROZEN", reason, account_id=account_id)
 
     async def add_incident(
-        self, kind: str, message: str, *, account_id: int | None = None, order_id: int | None = None
+        self, kind: str, message: str, *, account_id: int | None = None, order_id: int | None = None, key: str = ""
     ) -> None:
         same = select(col(Incident.id)).where(
             col(Incident.kind) == kind,
-            col(Incident.message) == message,
+            col(Incident.account_id).is_not_distinct_from(account_id),
             col(Incident.order_id).is_not_distinct_from(order_id),
+            col(Incident.key) == key if key else col(Incident.message) == message,
             col(Incident.closed_at).is_(None),
         )
         if (await self.session.execute(same)).first() is None:
@@ -285,6 +303,7 @@ class PostgresTransaction(PostgresSwitches):
                 "account_id": account_id,
                 "order_id": order_id,
                 "details": {},
+                "key": key,
             }
             await self.session.execute(insert(Incident).values(values))
             await tell_browsers(self.session, "service", user_id=None)
@@ -352,37 +371,6 @@ class PostgresTransaction(PostgresSwitches):
                 )
             )
 
-    async def record_pass(self, result: PassResult) -> None:
-        finished_at = to_datetime(result.finished_ms)
-        await self.session.execute(
-            insert(ReconciliationPass).values(
-                account_id=result.account_id,
-                trigger=result.trigger,
-                started_at=to_datetime(result.started_ms),
-                finished_at=finished_at,
-                checked=result.checked,
-                repaired=result.repaired,
-                unresolved=result.unresolved,
-                agrees=result.agrees,
-                differences=result.differences,
-                error=result.error,
-            )
-        )
-        if result.repaired:
-            await record(
-                self.session,
-                actor="worker",
-                action="reconciliation.repaired",
-                object=f"account:{result.account_id}",
-                details={"trigger": result.trigger, "repairs": [d for d in result.differences if d["repaired"]]},
-                now=finished_at,
-            )
-        if result.agrees:
-            agree = update(Account).where(col(Account.id) == result.account_id).values(books_agree_at=finished_at)
-            await self.session.execute(agree)
-        user_id = await self._user(result.account_id)
-        await tell_browsers(self.session, "account", result.account_id, user_id=user_id)
-
     async def wake(self, what: Work) -> None:
         await wake_worker(self.session, what)
 
@@ -406,4 +394,6 @@ class PostgresStore:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
         async with self.sessions.begin() as session:
-            yield PostgresTransaction(session, self.epoch)
+            tx = PostgresTransaction(session, self.epoch)
+            yield tx
+            await tx.finish()

@@ -21,9 +21,9 @@ from app.domain.clock import to_datetime, to_ms
 from app.domain.errors import InvariantViolated, require
 from app.domain.money import ZERO, plain
 from app.domain.orders import Fill, Order, Side
-from app.domain.positions import Position, SidedFill, apply_fill, balance_changes, fold
+from app.domain.positions import Position, SidedFill, Taken, apply_fill, balance_changes, fold
 from app.models.execution import Account, FillRow, SymbolRow
-from app.models.portfolio import Balance, BalanceAdjustment, PositionRow
+from app.models.portfolio import AdjustmentKind, Balance, BalanceAdjustment, PositionAdjustment, PositionRow
 
 #: The place in exchange order of a position without fills.
 _BEFORE_ALL = (-1, -1)
@@ -76,20 +76,65 @@ async def book_fill(
         last = this.place
     else:
         fills = await _fills(session, key)
-        require(fill.trade_id in {item.fill.trade_id for item in fills}, "the fill's row must be stored first")
+        require(this.place in {item.place for item in fills}, "the fill's row must be stored first")
         position = fold(fills, base_asset=base_asset, quote_asset=quote_asset)
     await _store_position(session, key, position, last)
     user_id = await _user_of(session, order.account_id)
     await tell_browsers(session, "position", order.symbol, user_id=user_id)
 
 
-async def book_adjustment(session: AsyncSession, *, account_id: int, asset: str, change: Decimal, reason: str) -> None:
-    """Record a change of a balance that is not one of our fills: opening balance, deposit, withdrawal."""
-    await session.execute(
-        insert(BalanceAdjustment).values(account_id=account_id, asset=asset, change=change, reason=reason)
-    )
+async def book_adjustment(
+    session: AsyncSession,
+    *,
+    account_id: int,
+    asset: str,
+    change: Decimal,
+    reason: str,
+    kind: AdjustmentKind = AdjustmentKind.OPENING,
+    reference: str | None = None,
+    occurred_ms: int | None = None,
+) -> bool:
+    """Record a change of a balance that is not one of our fills: opening balance, trade elsewhere, deposit, withdrawal.
+
+    False, and nothing changes, when the same `reference` was booked for this account and asset before.
+    """
+    values = {"account_id": account_id, "asset": asset, "change": change, "reason": reason, "kind": kind.value}
+    values |= {"reference": reference, "occurred_at": None if occurred_ms is None else to_datetime(occurred_ms)}
+    once = insert(BalanceAdjustment).values(values).on_conflict_do_nothing().returning(col(BalanceAdjustment.id))
+    if (await session.execute(once)).first() is None:
+        return False
     await _change_balance(session, account_id, asset, change)
     await tell_browsers(session, "account", account_id, user_id=await _user_of(session, account_id))
+    return True
+
+
+async def book_taken(
+    session: AsyncSession, *, account_id: int, run_id: int, symbol: str, quantity: Decimal, reason: str, at_ms: int
+) -> None:
+    """Take coins out of a run's position that left the account by no fill of its own; see `positions.take`.
+
+    Balances are not touched: what moved them is booked by `book_adjustment` or was a fill of another's.
+    """
+    key = _Key(account_id, run_id, symbol)
+    row = await session.get(PositionRow, (account_id, run_id, symbol), with_for_update=True)
+    require(row is not None, "coins are taken from a position", run_id=run_id, symbol=symbol)
+    assert row is not None
+    base_asset, quote_asset = row.base_asset, row.quote_asset
+    taken = insert(PositionAdjustment).values(
+        account_id=account_id,
+        run_id=run_id,
+        symbol=symbol,
+        change=-quantity,
+        reason=reason,
+        occurred_at=to_datetime(at_ms),
+    )
+    await session.execute(taken)
+    _, last = await _locked_position(session, key, base_asset, quote_asset)
+    items = await _fills(session, key)
+    now = fold(items, base_asset=base_asset, quote_asset=quote_asset)
+    newest = max((item.place for item in items), default=_BEFORE_ALL)
+    await _store_position(session, key, now, max(last, newest))
+    await tell_browsers(session, "position", symbol, user_id=await _user_of(session, account_id))
 
 
 async def rebuild(session: AsyncSession, account_id: int) -> list[str]:
@@ -222,13 +267,21 @@ async def _store_position(session: AsyncSession, key: _Key, position: Position, 
     )
 
 
-async def _fills(session: AsyncSession, key: _Key) -> list[SidedFill]:
+async def _fills(session: AsyncSession, key: _Key) -> list[SidedFill | Taken]:
     query = select(FillRow).where(
         col(FillRow.account_id) == key.account_id,
         col(FillRow.symbol) == key.symbol,
         func.coalesce(col(FillRow.run_id), 0) == key.run_id,
     )
-    return [_sided(row) for row in (await session.execute(query)).scalars()]
+    taken = select(PositionAdjustment).where(
+        col(PositionAdjustment.account_id) == key.account_id,
+        col(PositionAdjustment.symbol) == key.symbol,
+        col(PositionAdjustment.run_id) == key.run_id,
+    )
+    return [
+        *(_sided(row) for row in (await session.execute(query)).scalars()),
+        *(Taken(-row.change, to_ms(row.occurred_at), row.id or 0) for row in (await session.execute(taken)).scalars()),
+    ]
 
 
 def _sided(row: FillRow) -> SidedFill:
