@@ -10,9 +10,10 @@ from typing import Any
 
 from app.domain.clock import Ids
 from app.domain.orders import EventSource
+from app.jobs.clock_keeper import ClockKeeper
 from app.jobs.guard import TRANSIENT, forever
 from app.jobs.order_lanes import OrderLanes
-from app.services.exchange.clock import ClockVerdict, measure_offset, verdict
+from app.services.exchange.clock import OffsetSample, measure_offset
 from app.services.exchange.protocol import AskingFailed, OrderUpdate, StreamUp
 from app.services.execution.reconcile import Reconciler
 from app.services.execution.submit import ForeignOrder, SubmitSettings, Submitter
@@ -56,19 +57,29 @@ class SimWorker:
         self._clock = clock
         self._say = say
         self._parts = parts
-        self._verdict = verdict(None)
         self._consumers: dict[int, asyncio.Task[None]] = {}
         self.sessions: dict[int, Any] = {}
         self.store = parts.store(database, self.epoch)
-        self.submitter = parts.submitter(self.store, self.sessions, clock, parts.settings)
+        self.clock_keeper = ClockKeeper(clock, self._measure, _heard)
+        self.submitter = parts.submitter(
+            self.store,
+            self.sessions,
+            clock,
+            parts.settings,
+            clock_refused=lambda account_id: self.clock_keeper.was_refused(),
+        )
         self.reconciler = Reconciler(self.store, self.sessions, self.submitter, clock)
         self.lanes = OrderLanes(
-            self.store, self.submitter, clock, ids, may_send=self.may_send, may_exit=lambda: self.healthy
+            self.store, self.submitter, clock, ids, may_send=self.may_send, may_exit=self.may_exit
         )
 
     def may_send(self) -> bool:
         """As `Worker._why_not`."""
-        return self.healthy and self._verdict is not ClockVerdict.BLOCK
+        return self.healthy and not self.clock_keeper.why_not()
+
+    def may_exit(self) -> bool:
+        """As `Worker` tells its lanes."""
+        return self.healthy and self.clock_keeper.may_exit()
 
     def hint(self, what: str) -> None:
         """As `Worker._hint`."""
@@ -87,10 +98,11 @@ class SimWorker:
         loops = (lanes.look_for_orders, lanes.look_for_cancels, lanes.ask_about_unknown, lanes.advance_plans)
         loops = (*loops, lanes.obey_switches)
         tasks += [asyncio.create_task(forever(once.__name__, once)) for once in loops]
+        tasks.append(asyncio.create_task(forever("clock doubts", self.clock_keeper.sync_on_doubt)))
         jobs = (
             (ACCOUNTS_EVERY_S, self._open_accounts),
             (RECONCILE_EVERY_S, self._reconcile_all),
-            (CLOCK_EVERY_S, self._sync_clock),
+            (CLOCK_EVERY_S, self.clock_keeper.sync),
         )
         tasks += [asyncio.create_task(self._every(seconds, work)) for seconds, work in jobs]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -110,7 +122,7 @@ class SimWorker:
 
     async def _recover_once(self) -> str:
         try:
-            await self._sync_clock()
+            await self.clock_keeper.sync()
             await self._open_active()
         except TRANSIENT as error:
             return f"the exchange cannot be reached: {error}"
@@ -158,10 +170,8 @@ class SimWorker:
         if failures:
             raise failures[0]
 
-    async def _sync_clock(self) -> None:
-        sample = await measure_offset(SimSession(self._lines[1]), self._clock.now_ms)  # type: ignore[arg-type]
-        self._clock.offset_ms = sample.offset_ms
-        self._verdict = verdict(sample.offset_ms)
+    async def _measure(self) -> OffsetSample:
+        return await measure_offset(SimSession(self._lines[1]), self._clock.now_ms)  # type: ignore[arg-type]
 
     async def _renew(self) -> None:
         while True:
@@ -178,6 +188,10 @@ class SimWorker:
             except TRANSIENT as error:
                 self._say("worker", f"{work.__name__} failed", str(error) or type(error).__name__)
             await asyncio.sleep(seconds)
+
+
+async def _heard(sample: OffsetSample) -> None:
+    """Where the drift is shown does not matter here."""
 
 
 class _Consumer:
