@@ -42,6 +42,7 @@ from tests.exchange.contract import (
     reports,
     until,
 )
+from tests.exchange.oco_contract import OcoContract, pair, place_pair
 
 RULES = SymbolRules(
     SYMBOL,
@@ -97,6 +98,46 @@ def venue(exchange: FakeExchange, clock: HandClock) -> Venue:
 
 class TestFakeExchange(TradingContract):
     """The contract."""
+
+
+class TestFakeExchangePairs(OcoContract):
+    """The contract of order lists."""
+
+
+async def test_a_target_that_trades_in_part_ends_its_stop_first(venue: Venue, exchange: FakeExchange) -> None:
+    request = await pair(venue)
+    await place_pair(venue, request)
+    exchange.set_price(SYMBOL, PRICE * 12 // 10, available=Decimal("0.004"))
+    stop, target = exchange.book()
+    assert (stop.status, target.status, target.executed) == ("EXPIRED", "PARTIALLY_FILLED", Decimal("0.004"))
+    assert (await exchange.balances())[BASE].locked == Decimal("0.006")
+
+
+async def test_a_stop_that_triggers_ends_its_target_and_sells_the_same_coins(
+    venue: Venue, exchange: FakeExchange
+) -> None:
+    await place_pair(venue, await pair(venue))
+    exchange.set_price(SYMBOL, PRICE * 7 // 10)
+    stop, target = exchange.book()
+    assert (stop.status, target.status) == ("FILLED", "EXPIRED")
+    balances = await exchange.balances()
+    assert (balances[BASE].free, balances[BASE].locked) == (OPENING[BASE] - Decimal("0.01"), 0)
+    assert not exchange.late_fill(target.client_order_id, Decimal("0.001"), PRICE)
+
+
+async def test_a_leg_that_the_exchange_ends_takes_the_other_with_it(venue: Venue, exchange: FakeExchange) -> None:
+    request = await pair(venue)
+    await place_pair(venue, request)
+    exchange.cancel_by_exchange(request.stop.client_order_id)
+    assert [o.status for o in exchange.book()] == ["EXPIRED", "EXPIRED"]
+
+
+async def test_a_pair_arrives_late_as_one(venue: Venue, exchange: FakeExchange, clock: HandClock) -> None:
+    exchange.fail_next("place", fake_faults.arrives_late(2_000))
+    assert isinstance(await place_pair(venue, await pair(venue)), Unknown)
+    assert await exchange.open_orders() == []
+    clock.ms += 2_000
+    assert len(await exchange.open_orders()) == 2
 
 
 async def test_a_resting_order_fills_at_its_own_price_when_the_market_crosses_it(

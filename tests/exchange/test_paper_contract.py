@@ -26,6 +26,7 @@ from app.services.exchange.weight import WeightBudget
 from app.services.runtime import SystemClock
 from tests.exchange.conftest import PaperProcess
 from tests.exchange.contract import OPENING, SYMBOL, TradingContract, Venue, confirmed, order, place, query
+from tests.exchange.oco_contract import OcoContract
 
 CLOCK = SystemClock()
 
@@ -68,6 +69,10 @@ async def venue(paper_process: PaperProcess, control: PaperControlClient) -> Asy
 
 class TestPaperExchange(TradingContract):
     """The contract."""
+
+
+class TestPaperExchangePairs(OcoContract):
+    """The contract of order lists."""
 
 
 async def test_a_shared_secret_signs_as_well(paper_process: PaperProcess, control: PaperControlClient) -> None:

@@ -21,8 +21,10 @@ from app.services.exchange.protocol import (
     AssetBalance,
     CancelOutcome,
     ExchangeTrade,
+    ListOutcome,
     NoInformation,
     NotSent,
+    OcoRequest,
     OrderRequest,
     OrderUpdate,
     PlaceOutcome,
@@ -169,6 +171,18 @@ class SimSession:
             "place",
             words,
             lambda: self._exchange.place(
+                request, signed_timestamp_ms=signed_timestamp_ms, recv_window_ms=recv_window_ms
+            ),
+        )
+        return classification.of_placing(answer) if isinstance(answer, Failure) else answer
+
+    async def place_oco(self, request: OcoRequest, *, signed_timestamp_ms: int, recv_window_ms: int) -> ListOutcome:
+        self._line.sent.extend(request.legs)
+        words = f"{' + '.join(leg.client_order_id for leg in request.legs)} OCO"
+        answer = await self._line.carry(
+            "place",
+            words,
+            lambda: self._exchange.place_oco(
                 request, signed_timestamp_ms=signed_timestamp_ms, recv_window_ms=recv_window_ms
             ),
         )

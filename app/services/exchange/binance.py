@@ -28,10 +28,13 @@ from app.services.exchange.protocol import (
     ExchangeTrade,
     Found,
     KlineEvent,
+    ListConfirmed,
+    ListOutcome,
     MarketData,
     MarketEvent,
     NoInformation,
     NotSent,
+    OcoRequest,
     OrderRequest,
     PlaceOutcome,
     QueryOutcome,
@@ -95,8 +98,24 @@ class BinanceSession(TradingSession):
             return classification.of_placing(reply.failure())
         return _confirmation(reply, request.symbol, client_order_id=request.client_order_id)
 
+    async def place_oco(self, request: OcoRequest, *, signed_timestamp_ms: int, recv_window_ms: int) -> ListOutcome:
+        """Send both orders in one request, once, signed with exactly that timestamp."""
+        names = (request.list_client_order_id, *(leg.client_order_id for leg in request.legs))
+        for name in names:
+            if not CLIENT_ID.fullmatch(name):
+                return NotSent(f"client order id {name!r} is not one the exchange takes")
+        params = oco_params(request)
+        params["timestamp"], params["recvWindow"] = signed_timestamp_ms, recv_window_ms
+        purpose = Purpose.CANCEL if request.stop.is_exit else Purpose.PLACE
+        reply = await self._client.send(purpose, WEIGHT_ORDER, lambda: self._client.create_oco_order(**params))
+        if not isinstance(reply, Answer):
+            return reply
+        if not reply.is_ok:
+            return classification.of_placing(reply.failure())
+        return _list_confirmation(reply, request)
+
     async def cancel(self, symbol: str, *, client_order_id: str, exchange_order_id: int | None) -> CancelOutcome:
-        """Send one cancel."""
+        """Send one cancel. Cancelling either leg of an OCO ends both; the answer is about the one named."""
         params = _naming(symbol, client_order_id, exchange_order_id)
         reply = await self._client.send(Purpose.CANCEL, WEIGHT_ORDER, lambda: self._client.cancel_order(**params))
         if not isinstance(reply, Answer):
@@ -283,6 +302,24 @@ def order_params(request: OrderRequest) -> Params:
     return {name: value for name, value in given.items() if value is not None}
 
 
+def oco_params(request: OcoRequest) -> Params:
+    """The two sales as parameters of POST orderList/oco: the target above the price, the stop below it."""
+    stop, target = request.legs
+    return {
+        "symbol": stop.symbol,
+        "listClientOrderId": request.list_client_order_id,
+        "side": stop.side.value,
+        "quantity": plain(stop.quantity or Decimal(0)),
+        "aboveType": target.type.value,
+        "aboveClientOrderId": target.client_order_id,
+        "abovePrice": plain(target.price or Decimal(0)),
+        "belowType": stop.type.value,
+        "belowClientOrderId": stop.client_order_id,
+        "belowStopPrice": plain(stop.stop_price or Decimal(0)),
+        "newOrderRespType": "FULL",
+    }
+
+
 def _plain(amount: Decimal | None) -> str | None:
     return None if amount is None else plain(amount)
 
@@ -297,20 +334,40 @@ def _naming(symbol: str, client_order_id: str, exchange_order_id: int | None) ->
 def _confirmation(
     answer: Answer, symbol: str, *, client_order_id: str, exchange_order_id: int | None = None
 ) -> Confirmed | Unknown:
-    """A 200 as a report about the order meant; Unknown when it cannot be read or is about another order."""
+    """A 200 as a report about the order meant; Unknown when it cannot be read or is about another order.
+
+    The answer to the cancel of one leg is the order list, with a report of each leg.
+    """
     try:
         body = answer.content()
-        report = parsing.order_answer(body)
+        listed = isinstance(body, dict) and "orderReports" in body
+        reports = parsing.order_list_answer(body) if listed else [parsing.order_answer(body)]
     except (ValueError, RecursionError, BadAnswer) as error:
         return Unknown(f"HTTP 200 with an unreadable body: {error}"[:200])
-    is_meant = report.symbol == symbol and (
-        report.client_order_id == client_order_id
-        if exchange_order_id is None
-        else report.exchange_order_id == exchange_order_id
-    )
-    if not is_meant:
-        return Unknown(f"HTTP 200 about another order: {report.symbol} {report.client_order_id}"[:200])
-    return Confirmed(report, body)
+    for report in reports:
+        is_named = (
+            report.client_order_id == client_order_id
+            if exchange_order_id is None
+            else report.exchange_order_id == exchange_order_id
+        )
+        if is_named and report.symbol == symbol:
+            return Confirmed(report, body)
+    others = ", ".join(f"{report.symbol} {report.client_order_id}" for report in reports)
+    return Unknown(f"HTTP 200 about another order: {others}"[:200])
+
+
+def _list_confirmation(answer: Answer, request: OcoRequest) -> ListConfirmed | Unknown:
+    """A 200 as reports about both legs; Unknown when it cannot be read or is not about exactly these two."""
+    try:
+        body = answer.content()
+        reports = {report.client_order_id: report for report in parsing.order_list_answer(body)}
+    except (ValueError, RecursionError, BadAnswer) as error:
+        return Unknown(f"HTTP 200 with an unreadable body: {error}"[:200])
+    legs = [reports.get(leg.client_order_id) for leg in request.legs]
+    found = tuple(report for report in legs if report is not None and report.symbol == request.stop.symbol)
+    if len(found) != len(legs) or len(reports) != len(legs):
+        return Unknown(f"HTTP 200 about other orders: {', '.join(reports)}"[:200])
+    return ListConfirmed(found, body)
 
 
 async def _ask(client: RestClient, weight: int, call: Callable[[], Awaitable[Answer]]) -> Any:

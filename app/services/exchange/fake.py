@@ -31,9 +31,12 @@ from app.services.exchange.protocol import (
     ExchangeTrade,
     Found,
     KlineEvent,
+    ListConfirmed,
+    ListOutcome,
     MarketData,
     MarketEvent,
     NoInformation,
+    OcoRequest,
     OrderRequest,
     PlaceOutcome,
     QueryOutcome,
@@ -66,7 +69,7 @@ class FakeExchange(TradingSession, MarketData):
         self._clock = clock
         self._engine = Engine({r.symbol: r for r in rules}, dict(balances), fee_rate, self._tell)
         self._faults: dict[Call, deque[Fault]] = defaultdict(deque)
-        self._under_way: list[tuple[int, OrderRequest, int, int]] = []
+        self._under_way: list[tuple[int, OrderRequest | OcoRequest, int, int]] = []
         self._listeners: list[asyncio.Queue[UserEvent]] = []
         self._observers: list[Callable[[UserEvent], None]] = []
         self._stream_up = True
@@ -173,6 +176,25 @@ class FakeExchange(TradingSession, MarketData):
             case Exception() as error:
                 return classification.of_exception(error)
         return classification.of_placing(accepted) if isinstance(accepted, Failure) else _confirmed(accepted)
+
+    async def place_oco(self, request: OcoRequest, *, signed_timestamp_ms: int, recv_window_ms: int) -> ListOutcome:
+        """Accept or refuse both orders; see `TradingSession.place_oco`. Faults are those of `place`."""
+        fault = self._called("place", request)
+        if fault.arrives and fault.arrives_after_ms:
+            due_ms = self._now_ms() + fault.arrives_after_ms
+            self._under_way.append((due_ms, request, signed_timestamp_ms, recv_window_ms))
+        elif fault.arrives:
+            accepted = self._accept_oco(request, signed_timestamp_ms, recv_window_ms, self._now_ms())
+            for order in accepted if isinstance(accepted, list) else []:
+                order.visible_at_ms = self._now_ms() + fault.visible_after_ms
+        match fault.instead:
+            case Failure() as failure:
+                return classification.of_placing(failure)
+            case Exception() as error:
+                return classification.of_exception(error)
+        if isinstance(accepted, Failure):
+            return classification.of_placing(accepted)
+        return ListConfirmed(tuple(_confirmed(order).report for order in accepted))
 
     async def cancel(self, symbol: str, *, client_order_id: str, exchange_order_id: int | None) -> CancelOutcome:
         """Cancel an open order; see `TradingSession.cancel`."""
@@ -323,12 +345,18 @@ class FakeExchange(TradingSession, MarketData):
         for waiting in due:
             self._under_way.remove(waiting)
             due_ms, request, timestamp_ms, window_ms = waiting
-            self._accept(request, timestamp_ms, window_ms, due_ms)
+            if isinstance(request, OcoRequest):
+                self._accept_oco(request, timestamp_ms, window_ms, due_ms)
+            else:
+                self._accept(request, timestamp_ms, window_ms, due_ms)
 
     def _accept(self, request: OrderRequest, timestamp_ms: int, window_ms: int, at_ms: int) -> FakeOrder | Failure:
-        if timestamp_ms >= at_ms + FUTURE_MS or at_ms - timestamp_ms > window_ms:
-            return Failure(400, -1021, "Timestamp for this request is outside of the recvWindow.")
-        return self._engine.accept(request, at_ms)
+        return _outside_window(timestamp_ms, window_ms, at_ms) or self._engine.accept(request, at_ms)
+
+    def _accept_oco(
+        self, request: OcoRequest, timestamp_ms: int, window_ms: int, at_ms: int
+    ) -> list[FakeOrder] | Failure:
+        return _outside_window(timestamp_ms, window_ms, at_ms) or self._engine.accept_oco(request.legs, at_ms)
 
     def _find(self, symbol: str, client_order_id: str, exchange_order_id: int | None) -> FakeOrder | None:
         for order in reversed(self._engine.orders):  # the newest of those that shared a client id
@@ -343,6 +371,12 @@ class FakeExchange(TradingSession, MarketData):
     def _visible(self, symbol: str) -> list[FakeOrder]:
         now_ms = self._now_ms()
         return [o for o in self._engine.orders if o.request.symbol == symbol and o.visible_at_ms <= now_ms]
+
+
+def _outside_window(timestamp_ms: int, window_ms: int, at_ms: int) -> Failure | None:
+    if timestamp_ms >= at_ms + FUTURE_MS or at_ms - timestamp_ms > window_ms:
+        return Failure(400, -1021, "Timestamp for this request is outside of the recvWindow.")
+    return None
 
 
 def _confirmed(order: FakeOrder) -> Confirmed:

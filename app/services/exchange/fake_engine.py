@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -39,6 +39,7 @@ class FakeOrder:
     lock_asset: str = ""
     locked: Decimal = ZERO
     visible_at_ms: int = 0
+    other: FakeOrder | None = None  # the other leg of its OCO
 
     @property
     def client_order_id(self) -> str:
@@ -110,15 +111,9 @@ class Engine:
         if last is None:
             return Failure(400, -2010, "Market is closed.")
         quantity = request.quantity or floor_to_step((request.quote_quantity or ZERO) / last, rules.step_size)
-        broken = _broken_filter(rules, request, quantity, last)
-        if broken is not None:
-            return Failure(400, -1013, f"Filter failure: {broken.filter_name}")
-        if any(o.client_order_id == request.client_order_id for o in self.open_orders()):
-            return Failure(400, -2010, "Duplicate order sent.")
-        if request.type is OrderType.LIMIT_MAKER and _crosses(request.side, request.price, last):
-            return Failure(400, -2010, "Order would immediately match and take.")
-        if request.type in _STOPS and _triggers(request, last):
-            return Failure(400, -2010, "Stop price would trigger immediately.")
+        refusal = self._refusal(rules, request, quantity, last)
+        if refusal is not None:
+            return refusal
         order = FakeOrder(len(self.orders) + 1, request, quantity, now_ms, now_ms, request.type in _STOPS)
         if not self._lock(order, rules, last):
             return Failure(400, -2010, "Account has insufficient balance for requested action.")
@@ -129,32 +124,87 @@ class Engine:
         self._tell(BalancesChanged())
         return order
 
+    def accept_oco(self, requests: Sequence[OrderRequest], now_ms: int) -> list[FakeOrder] | Failure:
+        """Take two sales of the same coins, the stop first: both or none. The second holds the lock for both."""
+        stop, target = requests
+        rules, last = self.rules.get(stop.symbol), self.prices.get(stop.symbol)
+        if rules is None:
+            return Failure(400, -1121, "Invalid symbol.")
+        if rules.status != "TRADING" or last is None:
+            return Failure(400, -2010, "Market is closed.")
+        for request in requests:
+            refusal = self._refusal(rules, request, request.quantity or ZERO, last, in_list=True)
+            if refusal is not None:
+                return refusal
+        if not (stop.stop_price or ZERO) < last < (target.price or ZERO):
+            return Failure(400, -2010, "The relationship of the prices for the orders is not correct.")
+        first = len(self.orders) + 1
+        legs = [
+            FakeOrder(first + n, request, request.quantity or ZERO, now_ms, now_ms, request.type in _STOPS)
+            for n, request in enumerate(requests)
+        ]
+        if not self._lock(legs[1], rules, last):
+            return Failure(400, -2010, "Account has insufficient balance for requested action.")
+        legs[0].other, legs[1].other = legs[1], legs[0]
+        self.orders.extend(legs)
+        for leg in legs:
+            self._tell(OrderUpdate(leg.report()))
+        self._tell(BalancesChanged())
+        return legs
+
+    def _refusal(
+        self, rules: SymbolRules, request: OrderRequest, quantity: Decimal, last: Decimal, *, in_list: bool = False
+    ) -> Failure | None:
+        """Why an order is not taken; for a leg of a list the relation of the prices is looked at by itself."""
+        broken = _broken_filter(rules, request, quantity, last)
+        if broken is not None:
+            return Failure(400, -1013, f"Filter failure: {broken.filter_name}")
+        if any(o.client_order_id == request.client_order_id for o in self.open_orders()):
+            return Failure(400, -2010, "Duplicate order sent.")
+        if in_list:
+            return None
+        if request.type is OrderType.LIMIT_MAKER and _crosses(request.side, request.price, last):
+            return Failure(400, -2010, "Order would immediately match and take.")
+        if request.type in _STOPS and _triggers(request, last):
+            return Failure(400, -2010, "Stop price would trigger immediately.")
+        return None
+
     def move(self, symbol: str, price: Decimal, available: Decimal | None, now_ms: int) -> None:
         """The market trades at `price`."""
         self.prices[symbol] = price
         self._available[symbol] = available
         for order in self.open_orders():
-            if order.request.symbol != symbol:
+            if order.request.symbol != symbol or order.is_final:
                 continue
             if order.waits_for_trigger:
                 if _triggers(order.request, price):
                     order.waits_for_trigger = False
+                    self._end_other(order, now_ms)
                     self._take(order, now_ms)
             elif _crosses(order.request.side, order.request.price, price):
                 self._fill(order, order.request.price or price, now_ms, is_maker=True)
 
-    def end(self, order: FakeOrder, status: str, now_ms: int) -> None:
-        """Close an order that is open and give back what it locks."""
+    def end(self, order: FakeOrder, status: str, now_ms: int, *, alone: bool = False) -> None:
+        """Close an order that is open and give back what it locks; the other leg of its OCO ends with it."""
         order.status, order.updated_ms = status, now_ms
         self._unlock(order)
         self._tell(OrderUpdate(order.report()))
+        if order.other is not None and not order.other.is_final and not alone:
+            self.end(order.other, status, now_ms, alone=True)
         self._tell(BalancesChanged())
+
+    def _end_other(self, order: FakeOrder, now_ms: int) -> None:
+        """This leg of an OCO works now: the other one ends EXPIRED, and gives back the coins if it holds them."""
+        if order.other is not None and not order.other.is_final:
+            self.end(order.other, "EXPIRED", now_ms, alone=True)
 
     def fill_late(self, order: FakeOrder, quantity: Decimal, price: Decimal, now_ms: int) -> bool:
         """Book a trade of an order that has ended without being filled; False if it cannot have one."""
         rules, is_buy = self.rules[order.request.symbol], order.request.side is Side.BUY
         asset, needed = (rules.quote_asset, quantity * price) if is_buy else (rules.base_asset, quantity)
-        if order.status not in ("CANCELED", "EXPIRED") or quantity >= order.remaining or needed > self.free[asset]:
+        # The leg of an OCO that ended because the other works trades no more.
+        ended = order.status in ("CANCELED", "EXPIRED") and order.other is None
+        if not ended or quantity >= order.remaining or needed > self.free[asset]:
             return False
         self._trade(order, rules, quantity, price, now_ms, is_maker=True)
         self._tell(OrderUpdate(order.report((order.fills[-1],))))
@@ -188,6 +238,7 @@ class Engine:
         if is_buy and quote > self.free[rules.quote_asset] + order.locked:  # a buy stop that gapped up
             self.end(order, "EXPIRED", now_ms)
             return
+        self._end_other(order, now_ms)
         self._unlock(order)
         fill = self._trade(order, rules, quantity, price, now_ms, is_maker=is_maker)
         order.status = "PARTIALLY_FILLED" if order.remaining else "FILLED"

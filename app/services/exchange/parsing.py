@@ -71,6 +71,12 @@ def order_answer(body: Json) -> ExchangeReport:
     )
 
 
+@_checked
+def order_list_answer(body: Json) -> list[ExchangeReport]:
+    """The answer to placing an order list: a report of each of its orders."""
+    return [order_answer(row) for row in rows(body["orderReports"])]
+
+
 def _placed_fill(row: Json, body: Json) -> Fill:
     """A fill in the answer to POST order: it happened on arrival, so it took."""
     quantity, price = _amount(row["qty"]), _amount(row["price"])

@@ -37,6 +37,23 @@ class OrderRequest:
     is_exit: bool = False  # it protects or leaves a position: it may use the share of the budget kept for that
 
 
+@dataclass(frozen=True, slots=True)
+class OcoRequest:
+    """Two sales of the same coins, one cancels the other: a STOP_LOSS below the price, a LIMIT_MAKER above it.
+
+    One request, one outcome for both. Each leg has its own client order id and can be asked about by it.
+    """
+
+    list_client_order_id: str
+    stop: OrderRequest
+    target: OrderRequest
+
+    @property
+    def legs(self) -> tuple[OrderRequest, OrderRequest]:
+        """Both orders, the stop first."""
+        return self.stop, self.target
+
+
 # --- outcomes of placing and cancelling ------------------------------------------------------------------
 
 
@@ -45,6 +62,14 @@ class Confirmed:
     """The exchange answered 200 with an order. `report.fills` holds the fills the answer listed."""
 
     report: ExchangeReport
+    raw: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ListConfirmed:
+    """The exchange answered 200 with an order list; `reports` holds one report a leg, the stop first."""
+
+    reports: tuple[ExchangeReport, ...]
     raw: dict[str, Any] = field(default_factory=dict)
 
 
@@ -85,6 +110,7 @@ class CancelRejected:
 
 
 PlaceOutcome = Confirmed | Refused | Unknown | NotSent
+ListOutcome = ListConfirmed | Refused | Unknown | NotSent
 CancelOutcome = Confirmed | CancelRejected | Refused | Unknown | NotSent
 
 
@@ -211,8 +237,12 @@ class TradingSession(Protocol):
         """Send the order once, signed with exactly that timestamp."""
         ...
 
+    async def place_oco(self, request: OcoRequest, *, signed_timestamp_ms: int, recv_window_ms: int) -> ListOutcome:
+        """Send both orders in one request, once, signed with exactly that timestamp."""
+        ...
+
     async def cancel(self, symbol: str, *, client_order_id: str, exchange_order_id: int | None) -> CancelOutcome:
-        """Send one cancel."""
+        """Send one cancel. Cancelling either leg of an OCO ends both; the answer is about the one named."""
         ...
 
     async def query(self, symbol: str, *, client_order_id: str, exchange_order_id: int | None) -> QueryOutcome:
