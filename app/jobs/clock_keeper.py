@@ -25,6 +25,9 @@ class ClockKeeper:
         clock: SystemClock,
         measure: Callable[[], Awaitable[OffsetSample]],
         told: Callable[[OffsetSample], Awaitable[None]],
+        *,
+        refusals_every_s: float = REFUSALS_EVERY_S,
+        doubts_every_s: float = DOUBTS_EVERY_S,
     ) -> None:
         self._clock = clock
         self._measure = measure
@@ -32,7 +35,8 @@ class ClockKeeper:
         self._verdict = verdict(None)
         self._doubt = ""  # why the offset may be wrong; "" once it has been measured again
         self._tried = True  # whether it was asked for since
-        self._tried_s = -REFUSALS_EVERY_S
+        self._tried_s = float("-inf")  # loop time of the last measurement, whatever came of it
+        self._refusals_every_s, self._doubts_every_s = refusals_every_s, doubts_every_s
         self._doubted = asyncio.Event()
 
     async def sync(self) -> None:
@@ -57,7 +61,7 @@ class ClockKeeper:
     async def sync_on_doubt(self) -> None:
         """Wait until there is reason to doubt the offset, then measure it; called again and again."""
         await self._doubted.wait()
-        wait_s = self._tried_s + DOUBTS_EVERY_S - asyncio.get_running_loop().time()
+        wait_s = self._tried_s + self._doubts_every_s - asyncio.get_running_loop().time()
         if wait_s > 0:
             await asyncio.sleep(wait_s)
         if self._doubt:
@@ -66,7 +70,7 @@ class ClockKeeper:
 
     def was_refused(self) -> None:
         """The exchange refused a request for its timestamp (-1021). Measured just now, the offset is not to blame."""
-        if asyncio.get_running_loop().time() - self._tried_s >= REFUSALS_EVERY_S:
+        if asyncio.get_running_loop().time() - self._tried_s > self._refusals_every_s:
             self._distrust("the exchange refused a request for its time")
 
     def why_not(self) -> str:
