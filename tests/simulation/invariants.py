@@ -117,11 +117,10 @@ class Monitor:
         rules = books.rules[order.symbol]
         sign = 1 if order.side is Side.BUY else -1
         base, quote = sign * fill.quantity, -sign * fill.quantity * fill.price
-        if fill.commission_asset == rules.base_asset:
-            base -= fill.commission
-        else:
+        changes = [(rules.base_asset, base), (rules.quote_asset, quote), (fill.commission_asset, -fill.commission)]
+        if fill.commission_asset == rules.quote_asset:
             quote -= fill.commission
-        for asset, change in ((rules.base_asset, base), (rules.quote_asset, quote)):
+        for asset, change in changes:
             key = (order.account_id, asset)
             self._totals[key] = self._totals.get(key, ZERO) + change
         run = (order.account_id, order.run_id or 0, order.symbol)

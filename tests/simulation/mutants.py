@@ -59,8 +59,8 @@ class ResendsWithTheSameId(ResendsWithANewId):
 class CountsNotFound(Submitter):
     """Three times not found is a rejection, whatever the time."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._missed: dict[int, int] = {}
 
     async def _not_visible(self, order: Order, session: Any, source: EventSource, asked_ms: int) -> Order:

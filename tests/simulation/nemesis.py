@@ -72,8 +72,8 @@ WINDOWS: dict[str, tuple[float, float]] = {
     "halt": (1, 60),
     "clock set": (5, 90),
 }
-PROCESS_FAULTS = ("crash", "stopped process", "commit unanswered")
-MARKET_FAULTS = ("ended by the exchange", "late fill", "foreign activity")
+PROCESS_FAULTS = ("crash", "stopped process", "sigterm", "commit unanswered")
+MARKET_FAULTS = ("ended by the exchange", "late fill", "foreign activity", "filters changed")
 RARE = {"surfaces after the bound": 0.15, "key refused": 0.5}
 
 

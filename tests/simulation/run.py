@@ -7,25 +7,18 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-import structlog
-
+from tests.simulation.ears import listen
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.world import Outcome, simulate
 
 BATCH = 10
 COMMAND = "make simulate"
-
-
-def quiet() -> None:
-    """The services' own log is silent: the trace says what happened."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def one(seed: int, mutant: str = "", *, keep_trace: bool = False) -> Outcome:
@@ -36,7 +29,7 @@ def one(seed: int, mutant: str = "", *, keep_trace: bool = False) -> Outcome:
 def outcomes(seeds: Sequence[int], *, jobs: int) -> Iterator[Outcome]:
     """All of them, on `jobs` processes, as they come."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(jobs, initializer=quiet) as pool:
+    with context.Pool(jobs, initializer=listen) as pool:
         yield from pool.imap_unordered(one, seeds, chunksize=BATCH)
 
 
@@ -48,14 +41,14 @@ def first_catch(mutant: str, seeds: Sequence[int]) -> Outcome | None:
 def catches(mutants: Sequence[str], seeds: Sequence[int], *, jobs: int) -> Iterator[tuple[str, Outcome | None]]:
     """For each mutant the first seed that sees it."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(jobs, initializer=quiet) as pool:
+    with context.Pool(jobs, initializer=listen) as pool:
         yield from zip(mutants, pool.imap(partial(first_catch, seeds=seeds), mutants, chunksize=1), strict=True)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Returns 1 when an invariant was violated, or a mutant got away."""
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    quiet()
+    listen()
     jobs, start = int(given.get("JOBS") or 2), int(given.get("FROM") or 0)
     if given.get("SEED"):
         return _replay(int(given["SEED"]), given.get("MUTANT", ""))

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from tests.simulation.ears import listen
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.run import catches, one, outcomes, quiet
+from tests.simulation.run import catches, one, outcomes
 
 #: As many as a busy machine of two cores gets through in a minute; `make simulate SEEDS=20000` is for the night.
 SEEDS = 400
@@ -34,7 +35,7 @@ def test_every_mutant_is_caught() -> None:
 @pytest.fixture
 def _quiet() -> Iterator[None]:
     before = structlog.get_config()
-    quiet()
+    listen()
     yield
     structlog.configure(**before)
 

@@ -208,8 +208,11 @@ class SimSession:
             return NoInformation(answer.reason)
         return classification.of_asking(answer) if isinstance(answer, Failure) else answer
 
-    async def open_orders(self) -> Sequence[ExchangeReport]:
-        return await self._list("open orders", self._exchange.open_orders)
+    async def open_orders(self, symbol: str | None = None) -> Sequence[ExchangeReport]:
+        return await self._list(f"open orders {symbol or ''}", lambda: self._exchange.open_orders(symbol))
+
+    async def orders_from(self, symbol: str, first_id: int) -> Sequence[ExchangeReport]:
+        return await self._list(f"orders {symbol} {first_id}", lambda: self._exchange.orders_from(symbol, first_id))
 
     async def orders_since(self, symbol: str, start_ms: int) -> Sequence[ExchangeReport]:
         return await self._list(f"orders {symbol}", lambda: self._exchange.orders_since(symbol, start_ms))
@@ -218,6 +221,9 @@ class SimSession:
         return await self._list(
             f"trades of {exchange_order_id}", lambda: self._exchange.trades_of(symbol, exchange_order_id)
         )
+
+    async def trades_from(self, symbol: str, first_id: int) -> Sequence[ExchangeTrade]:
+        return await self._list(f"trades {symbol} {first_id}", lambda: self._exchange.trades_from(symbol, first_id))
 
     async def trades_since(self, symbol: str, start_ms: int) -> Sequence[ExchangeTrade]:
         return await self._list(f"trades {symbol}", lambda: self._exchange.trades_since(symbol, start_ms))

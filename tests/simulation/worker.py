@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from app.domain.clock import Ids
-from app.domain.orders import EventSource
 from app.jobs.clock_keeper import ClockKeeper
 from app.jobs.guard import TRANSIENT, forever
 from app.jobs.order_lanes import OrderLanes
+from app.jobs.user_stream import UserStream
 from app.services.exchange.clock import OffsetSample, measure_offset
-from app.services.exchange.protocol import AskingFailed, OrderUpdate, StreamUp
 from app.services.execution.reconcile import Reconciler
-from app.services.execution.submit import ForeignOrder, SubmitSettings, Submitter
+from app.services.execution.submit import SubmitSettings, Submitter
 from app.services.runtime import SystemClock
 from tests.simulation.database import Database, SimStore, StaleEpoch
 from tests.simulation.wire import Line, SimSession
 
-RECONCILE_AT_ONCE, ACCOUNT_DEADLINE_S = 4, 40.0
+RECONCILE_AT_ONCE, ACCOUNT_DEADLINE_S, DRAIN_S = 4, 40.0, 12.0
 RECONCILE_EVERY_S, CLOCK_EVERY_S, ACCOUNTS_EVERY_S, RENEW_EVERY_S = 60, 60, 5, 3
 #: Failures with which a worker may end: its place is taken, or what it needs is away. The next start recovers.
 MAY_END_A_WORKER = (StaleEpoch, *TRANSIENT)
@@ -51,6 +49,7 @@ class SimWorker:
     ) -> None:
         self.database = database
         self.healthy = False
+        self.stopping = asyncio.Event()
         self.epoch = database.books.epoch + 1
         database.edit(lambda books: setattr(books, "epoch", self.epoch))
         self._lines = lines
@@ -92,22 +91,29 @@ class SimWorker:
 
     async def run(self) -> None:
         """As `Worker._work`."""
-        tasks = [asyncio.create_task(self._renew())]
-        await self._recover()
+        stop = asyncio.create_task(self.stopping.wait())
+        tasks = [asyncio.create_task(self._renew()), asyncio.create_task(self._recover())]
+        await asyncio.wait((stop, *tasks), return_when=asyncio.FIRST_COMPLETED)
+        if self.healthy:
+            tasks = [tasks[0], *self._begin()]
+            await asyncio.wait((stop, *tasks), return_when=asyncio.FIRST_COMPLETED)
+        self.healthy = False
+        for task in tasks:
+            if task.done():
+                task.result()
+        await self.lanes.drain(DRAIN_S)
+
+    def _begin(self) -> list[asyncio.Task[None]]:
         lanes = self.lanes
         loops = (lanes.look_for_orders, lanes.look_for_cancels, lanes.ask_about_unknown, lanes.advance_plans)
-        loops = (*loops, lanes.obey_switches)
-        tasks += [asyncio.create_task(forever(once.__name__, once)) for once in loops]
-        tasks.append(asyncio.create_task(forever("clock doubts", self.clock_keeper.sync_on_doubt)))
+        loops = (*loops, lanes.obey_switches, self.clock_keeper.sync_on_doubt)
         jobs = (
             (ACCOUNTS_EVERY_S, self._open_accounts),
             (RECONCILE_EVERY_S, self._reconcile_all),
             (CLOCK_EVERY_S, self.clock_keeper.sync),
         )
-        tasks += [asyncio.create_task(self._every(seconds, work)) for seconds, work in jobs]
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
+        tasks = [asyncio.create_task(forever(once.__name__, once)) for once in loops]
+        return tasks + [asyncio.create_task(self._every(seconds, work)) for seconds, work in jobs]
 
     async def _recover(self) -> None:
         pause_s = 0.5
@@ -151,8 +157,8 @@ class SimWorker:
         opened = await self._open_active()
         for account_id, session in self.sessions.items():
             if account_id not in self._consumers or self._consumers[account_id].done():
-                consume = _Consumer(account_id, session, self.submitter, self.reconciler).run
-                self._consumers[account_id] = asyncio.create_task(forever("stream", consume))
+                stream = UserStream(account_id, session, self.submitter, self.reconciler, _Board())
+                self._consumers[account_id] = asyncio.create_task(forever("stream", stream.run))
         for account_id in opened:
             await self.reconciler.run(account_id, trigger="opened")
 
@@ -194,21 +200,14 @@ async def _heard(sample: OffsetSample) -> None:
     """Where the drift is shown does not matter here."""
 
 
-class _Consumer:
-    """As `AccountWork`'s consumer of one user stream."""
+class _Board:
+    """Where nobody looks how the streams are."""
 
-    def __init__(self, account_id: int, session: Any, submitter: Submitter, reconciler: Reconciler) -> None:
-        self._account_id, self._session = account_id, session
-        self._submitter, self._reconciler = submitter, reconciler
+    async def set_up(self, account_id: int, *, up: bool) -> None:
+        """As `StreamBoard`."""
 
-    async def run(self) -> None:
-        async for event in self._session.user_events():
-            match event:
-                case OrderUpdate(report=report):
-                    with contextlib.suppress(ForeignOrder):
-                        await self._submitter.apply(self._account_id, report, EventSource.EXCHANGE)
-                case StreamUp():
-                    await self._reconciler.run(self._account_id, trigger="stream")
+    async def was_silent(self, account_id: int, reason: str) -> None:
+        """As `StreamBoard`."""
 
 
-__all__ = ["MAY_END_A_WORKER", "AskingFailed", "Parts", "SimWorker"]
+__all__ = ["MAY_END_A_WORKER", "Parts", "SimWorker"]

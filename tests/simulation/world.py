@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from app.domain.orders import OrderType, Side, TimeInForce
 from app.domain.symbols import SymbolRules
 from app.services.exchange.fake import FakeExchange
-from app.services.exchange.protocol import OrderRequest
 from app.services.execution.store import AccountFacts
 from app.services.runtime import SystemClock
 from tests.simulation.database import Database, Run
+from tests.simulation.ears import swallowed
 from tests.simulation.invariants import OURS, Monitor
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.people import People
 from tests.simulation.scheduler import Life, SimLoop
 from tests.simulation.trace import Trace
+from tests.simulation.trouble import Trouble
 from tests.simulation.wire import Fate, Line, StreamFate, _at_once
 from tests.simulation.worker import MAY_END_A_WORKER, Parts, SimWorker
 
@@ -28,11 +28,14 @@ D = Decimal
 START_MS = 1_700_000_000_000
 ACCOUNTS = (1, 2, 3)
 STEPS, LEAST_INTENTS = 200, 30
-PRICES = {"BTCUSDT": D(100), "ETHUSDT": D(20)}
-OPENING = {"USDT": D(3000), "BTC": D(10), "ETH": D(40)}
-LEASE_TTL_S = 15.0
-#: After the last fault: at most so long until books and exchange agree.
-QUIET_S = (20, 70, 70, 70, 70, 70, 70)
+PRICES = {"BTCUSDT": D(100), "ETHUSDT": D(20), "BNBUSDT": D(8)}
+OPENING = {"USDT": D(3000), "BTC": D(10), "ETH": D(40), "BNB": D(20)}
+#: Fees are paid in BNB until there is none left; drawn for each account. The first: in what is received.
+FEE_STOCKS = (None, None, D("0.004"), D(30))
+DRIFTS_PPM = (0, 0, 50, -300, 6_000, -6_000)
+MOST_TO_END_S = 20.0
+#: After the last fault: the first look at books and exchange comes after every bound and a pass, the last one here.
+QUIET_S = (150, 70, 70, 70, 70)
 
 
 @dataclass(frozen=True)
@@ -85,20 +88,21 @@ class World:
         self.symbols, self.accounts = tuple(PRICES), ACCOUNTS
         self.clock = TrueClock(self.loop)
         self.skew_ms = self.rng.choice((0, 0, 40, -300, 1_500))
+        self.drift_ppm = self.rng.choice(DRIFTS_PPM)
         self.web_clock = self._machine_clock()
         self.ids = Ids()
         self.nemesis = Nemesis(self.rng, self.loop.time)
         self.database = Database()
         self.lines = {n: self._line(n) for n in ACCOUNTS}
         self._fill_books()
-        opening = {(n, asset): amount for n in ACCOUNTS for asset, amount in OPENING.items()}
-        self.monitor = Monitor(self.database, self.lines, opening)
+        self.monitor = Monitor(self.database, self.lines, dict(self.database.books.totals))
         self.database.notify = self.notify
         self.people = People(self, self.rng)
         self.web = Life("web")
         self.life, self.worker = Life("worker"), None  # type: Life, SimWorker | None
         self.stopped: list[Life] = []
-        self._foreign = 0
+        self.terminated_at_s = 0.0
+        self.trouble = Trouble(self)
         self.loop.on_death = self._crashed
 
     # --- building --------------------------------------------------------------------------------------
@@ -119,7 +123,10 @@ class World:
             )
             for symbol in PRICES
         ]  # fmt: skip
-        exchange = FakeExchange(self.clock, rules, balances=OPENING)
+        stock = self.rng.choice(FEE_STOCKS)
+        opening = OPENING if stock is None else OPENING | {"BNB": stock}
+        exchange = FakeExchange(self.clock, rules, balances=opening)
+        exchange.pay_fees_in(None if stock is None else "BNB")
         for symbol, price in PRICES.items():
             exchange.set_price(symbol, price)
         return Line(account_id, exchange, self.loop, self._fate, self._stream_fate, self.say)
@@ -128,9 +135,9 @@ class World:
         books = self.database.books
         books.rules = dict(_at_once(self.lines[1].exchange.symbol_rules()))
         books.prices = {symbol: (price, START_MS) for symbol, price in PRICES.items()}
-        for n in ACCOUNTS:
+        for n, line in self.lines.items():
             books.accounts[n] = AccountFacts(n, n, "PAPER", "ACTIVE", f"account {n}")
-            books.totals.update({(n, asset): amount for asset, amount in OPENING.items()})
+            books.totals.update({(n, asset): total for asset, total in line.exchange.totals().items()})
             for symbol in PRICES:
                 run_id = len(self.database.runs) + 1
                 self.database.runs[run_id] = Run(run_id, n, symbol)
@@ -158,6 +165,11 @@ class World:
         """One line of the trace."""
         self.trace.say(self.loop.time(), who, what, str(outcome))
 
+    @property
+    def works(self) -> bool:
+        """Whether the worker in office runs."""
+        return self.worker is not None and self.life.alive and not self.life.stopped
+
     def begin(self, who: str, work: Coroutine[Any, Any, Any]) -> None:
         """Start something at the web."""
         self.loop.start(self.web, work)
@@ -168,16 +180,15 @@ class World:
 
     def notify(self, hints: list[str]) -> None:
         """Tell the worker when to look; now and then nobody hears it."""
-        worker = self.worker
-        if worker is not None and self.life.alive and not self.life.stopped and self.rng.random() < 0.9:
+        if self.worker is not None and self.works and self.rng.random() < 0.9:
             for hint in hints:
-                worker.hint(hint)
+                self.worker.hint(hint)
 
     # --- the worker's lives ----------------------------------------------------------------------------
 
     def start_worker(self) -> None:
         """A worker takes the lease."""
-        if self.life.alive and self.worker is not None and not self.life.stopped:
+        if self.works:
             return
         oversleep_s = self.rng.choice((0.5, 3.0, 6.0))
         self.life = Life("worker", oversleep_s=oversleep_s)
@@ -197,16 +208,15 @@ class World:
                 line.hang_up()
             self.loop.call_later(pause_s, self.start_worker, context=self.loop.outside)
 
-    def _stop_process(self) -> None:
-        """SIGSTOP: the lease runs out, another worker takes over, and the old one wakes in the middle of something."""
-        life = self.life
-        life.stopped = True
-        self.stopped.append(life)
-        self.say("worker", "is stopped")
-        self.loop.call_later(LEASE_TTL_S, self.start_worker, context=self.loop.outside)
-        self.loop.call_later(self.rng.uniform(1, 60), self._wake, life, context=self.loop.outside)
+    def terminate_worker(self) -> None:
+        """SIGTERM: it ends what is on the wire and goes."""
+        if self.worker is not None and not self.worker.stopping.is_set():
+            self.say("worker", "is asked to stop")
+            self.terminated_at_s = self.loop.time()
+            self.worker.stopping.set()
 
-    def _wake(self, life: Life) -> None:
+    def wake(self, life: Life) -> None:
+        """SIGCONT."""
         if life.alive:
             self.say("worker", "wakes")
             self.loop.resume(life)
@@ -217,14 +227,17 @@ class World:
             for failure in life.failures:
                 if not _in_order(failure):
                     self.monitor.violations.append(f"crash: {type(failure).__name__}: {failure}")
-            main_ended = bool(life.failures) and life.tasks and life.tasks[0].done()
             life.failures.clear()
-            if main_ended and life.alive:
+            if life.alive and life.tasks and life.tasks[0].done():
                 self.say("worker", "ends")
                 self._bury(life, 1.0)
+        late = self.loop.time() - self.terminated_at_s - MOST_TO_END_S
+        if late > 0 and self.works and self.worker is not None and self.worker.stopping.is_set():
+            self.monitor.violations.append(f"stop: the worker runs {MOST_TO_END_S + late:.0f} s after SIGTERM")
         for failure in self.web.failures:
             self.monitor.violations.append(f"web: {type(failure).__name__}: {failure}")
         self.web.failures.clear()
+        self.monitor.violations += [f"swallowed: {words}" for words in swallowed()]
         self.stopped = [life for life in self.stopped if life.alive]
 
     # --- one step --------------------------------------------------------------------------------------
@@ -232,7 +245,7 @@ class World:
     def step(self) -> None:
         """Something is wanted, something goes wrong, time passes, and everything is checked."""
         self._somebody_acts()
-        self._something_breaks()
+        self.trouble.strike()
         drawn = self.rng.random()
         low, high = (0.02, 0.5) if drawn < 0.6 else (0.5, 4) if drawn < 0.92 else (4, 25)
         self.advance(self.rng.uniform(low, high))
@@ -242,7 +255,7 @@ class World:
         self.loop.advance(seconds)
         self._look_after_processes()
         worker = self.worker
-        in_contact = worker is not None and self.life.alive and not self.life.stopped and worker.healthy
+        in_contact = worker is not None and self.works and worker.healthy
         cut_off = self.database.is_down or self.nemesis.cuts_off()
         self.monitor.stepped(self.loop.time(), in_contact=in_contact and not cut_off)
         self.monitor.unknown_for_too_long(self.loop.time(), START_MS)
@@ -251,7 +264,7 @@ class World:
         drawn = self.rng.random()
         if drawn < 0.22:
             self.people.trade_by_hand()
-        elif drawn < 0.36 and self.worker is not None and self.life.alive and not self.life.stopped:
+        elif drawn < 0.36 and self.worker is not None and self.works:
             self.people.tick(self.worker)
         elif drawn < 0.46:
             self.people.cancel()
@@ -272,110 +285,20 @@ class World:
         if self.rng.random() < 0.9:
             self.database.edit(lambda books: books.prices.__setitem__(symbol, (price, self.now_ms())))
 
-    # --- what breaks -----------------------------------------------------------------------------------
+    # --- what a person puts in order, and what is refreshed ---------------------------------------------
 
-    def _something_breaks(self) -> None:
-        wants, rng = self.nemesis.wants, self.rng
-        for name in ("no connection", "maintenance", "too many requests"):
-            if wants(name):
-                self.say("nemesis", name, f"for {self.nemesis.open(name):.1f} s")
-        self._account_trouble(rng.choice(self.accounts))
-        if wants("database away"):
-            self.database.is_down = True
-            lasts_s = self.nemesis.open("database away")
-            self.say("nemesis", "database away", f"for {lasts_s:.1f} s")
-            self.loop.call_later(lasts_s, self._database_returns, context=self.loop.outside)
-        if wants("halt"):
-            symbol = rng.choice(self.symbols)
-            self._set_status(symbol, rng.choice(("HALT", "BREAK")))
-            self.loop.call_later(
-                self.nemesis.open("halt"), self._set_status, symbol, "TRADING", context=self.loop.outside
-            )
-        if wants("clock set"):
-            self._set_clock(rng.choice((700, 3_000, -4_000, 20_000, -20_000, 3_600_000, -3_600_000)))
-            self.loop.call_later(self.nemesis.open("clock set"), self._set_clock, 0, context=self.loop.outside)
-        if self.worker is None or not self.life.alive or self.life.stopped:
-            return
-        if wants("commit unanswered"):
-            self.nemesis.count("commit unanswered")
-            self.database.lost_answers = 1
-        if wants("crash"):
-            self.nemesis.count("crash")
-            self.life.slices_left = rng.randrange(1, 40)
-        elif wants("stopped process"):
-            self.nemesis.count("stopped process")
-            self._stop_process()
+    def refresh_rules(self) -> None:
+        """Our books learn the exchange's filters."""
+        rules = {r.symbol: replace(r, status="TRADING") for r in self.lines[1].exchange.rules().values()}
+        self.database.edit(lambda books: books.rules.update(rules))
 
-    def _account_trouble(self, account_id: int) -> None:
-        wants, rng, line = self.nemesis.wants, self.rng, self.lines[account_id]
-        if wants("key refused"):
-            lasts_s = self.nemesis.open("key refused", account_id)
-            self.say("nemesis", f"key of account {account_id} refused", f"for {lasts_s:.1f} s")
-            self.loop.call_later(lasts_s + 20, self._thaw, account_id, context=self.loop.outside)
-        if wants("stream down"):
-            line.set_stream(down=True)
-            self.say("nemesis", f"stream of account {account_id} down")
-            lasts_s = self.nemesis.open("stream down", account_id)
-            self.loop.call_later(lasts_s, self._stream_returns, line, context=self.loop.outside)
-        if wants("stream silent"):
-            self.nemesis.open("stream silent", account_id)
-        if wants("ended by the exchange"):
-            mine = [o for o in line.exchange.book() if not o.is_final]
-            if mine:
-                order, status = rng.choice(mine), rng.choice(("EXPIRED", "CANCELED", "EXPIRED_IN_MATCH"))
-                self.nemesis.count("ended by the exchange")
-                self.say("exchange", f"ends {order.client_order_id}", status)
-                line.exchange.cancel_by_exchange(order.client_order_id, status=status)
-        if wants("late fill"):
-            ours = (o for o in line.exchange.book() if o.client_order_id.startswith(OURS))
-            ended = [o for o in ours if o.status in ("CANCELED", "EXPIRED") and o.remaining > 0]
-            if ended:
-                order = rng.choice(ended)
-                quantity = (order.remaining / 3).quantize(D("0.00001"))
-                if quantity > 0 and line.exchange.late_fill(
-                    order.client_order_id, quantity, self.price(order.request.symbol)
-                ):
-                    self.nemesis.count("late fill")
-                    self.say("exchange", f"late fill of {order.client_order_id}", quantity)
-        if wants("foreign activity"):
-            self._foreign_activity(account_id)
-
-    def _foreign_activity(self, account_id: int) -> None:
-        """Somebody deposits, or leaves an order of another program far from the market."""
-        self.nemesis.count("foreign activity")
-        exchange, key = self.lines[account_id].exchange, (account_id, "USDT")
-        if self.rng.random() < 0.5:
-            amount = D(self.rng.randrange(1, 50))
-            exchange.deposit("USDT", amount)
-            self.monitor.external[key] = self.monitor.external.get(key, D(0)) + amount
-            self.say("foreign", f"deposits on account {account_id}", amount)
-            return
-        self._foreign += 1
-        request = OrderRequest(
-            f"other-{self._foreign}", "BTCUSDT", Side.BUY, OrderType.LIMIT, TimeInForce.GTC, D(1), price=D("5.00")
-        )
-        now_ms = self.now_ms()
-        _at_once(exchange.place(request, signed_timestamp_ms=now_ms, recv_window_ms=5_000))
-        self.say("foreign", f"an order on account {account_id}", request.client_order_id)
-
-    def _database_returns(self) -> None:
-        if not self.nemesis.is_open("database away"):
-            self.database.is_down = False
-
-    def _stream_returns(self, line: Line) -> None:
-        if not self.nemesis.is_open("stream down", line.account_id):
-            line.set_stream(down=False)
-
-    def _set_clock(self, skew_ms: int) -> None:
-        self.skew_ms = skew_ms
-        self.say("nemesis", "somebody sets the machine's clock", f"{skew_ms} ms off")
-
-    def _set_status(self, symbol: str, status: str) -> None:
+    def set_status(self, symbol: str, status: str) -> None:
+        """Trading of a symbol is halted, or goes on."""
         self.say("exchange", symbol, status)
         for line in self.lines.values():
             line.exchange.set_status(symbol, status)
 
-    def _thaw(self, account_id: int) -> None:
+    def thaw(self, account_id: int) -> None:
         """A person has put the key in order."""
         account = self.database.books.accounts[account_id]
         if account.state == "FROZEN":
@@ -401,7 +324,7 @@ class World:
         self.nemesis.open_until_s.clear()
         self.database.is_down, self.database.lost_answers = False, 0
         for symbol in self.symbols:
-            self._set_status(symbol, "TRADING")
+            self.set_status(symbol, "TRADING")
             for line in self.lines.values():
                 line.exchange.set_price(symbol, self.price(symbol))
         for line in self.lines.values():
@@ -410,7 +333,7 @@ class World:
         differences = ["not looked at"]
         for seconds in QUIET_S:
             for account_id in self.accounts:
-                self._thaw(account_id)
+                self.thaw(account_id)
             self.advance(seconds)
             hidden = any(o.visible_at_ms > self.now_ms() for x in self.lines.values() for o in x.exchange.book())
             differences = ["an order is still hidden"] if hidden else self.monitor.differences()
@@ -424,6 +347,7 @@ def simulate(seed: int, parts: Parts | None = None, *, keep_trace: bool = False)
     # What a killed process had not begun yet is nothing to warn about.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     trace = Trace(keep_trace)
+    swallowed()  # by the world before
     world = World(seed, parts or Parts(), trace)
     with world.loop:
         world.run()
