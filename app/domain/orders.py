@@ -206,3 +206,6 @@ class ExchangeReport:
     side: str = ""
     type: str = ""
     price: Decimal = ZERO
+    stop_price: Decimal = ZERO
+    time_in_force: str = ""
+    created_at_ms: int = 0  # 0: not said

@@ -47,7 +47,17 @@ from app.services.exchange.signing import Signer
 from app.services.exchange.streams import CandleFeed, UserFeed
 from app.services.exchange.supervision import Supervisor
 from app.services.exchange.symbol_info import all_symbol_rules
-from app.services.exchange.weight import Purpose, WeightBudget
+from app.services.exchange.weight import (
+    WEIGHT_ACCOUNT,
+    WEIGHT_ALL_OPEN,
+    WEIGHT_ALL_ORDERS,
+    WEIGHT_OPEN,
+    WEIGHT_QUERY,
+    WEIGHT_TRADES,
+    WEIGHT_TRADES_OF_ORDER,
+    Purpose,
+    WeightBudget,
+)
 
 T = TypeVar("T")
 Params = dict[str, str | int]
@@ -57,8 +67,7 @@ DAY_MS = 86_400_000
 #: Beyond this many days paging from the very first id is cheaper than looking through day after day.
 MOST_DAY_WINDOWS = 30
 CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
-WEIGHT_ORDER, WEIGHT_QUERY, WEIGHT_ALL_OPEN, WEIGHT_ALL_ORDERS = 1, 4, 80, 20
-WEIGHT_TRADES_OF_ORDER, WEIGHT_TRADES, WEIGHT_ACCOUNT = 5, 20, 20
+WEIGHT_ORDER = 1
 WEIGHT_KEY_RIGHTS = 1
 WEIGHT_TIME, WEIGHT_EXCHANGE_INFO, WEIGHT_ALL_PRICES, WEIGHT_KLINES = 1, 20, 4, 2
 
@@ -135,10 +144,18 @@ class BinanceSession(TradingSession):
         found = _confirmation(reply, symbol, client_order_id=client_order_id, exchange_order_id=exchange_order_id)
         return Found(found.report, found.raw) if isinstance(found, Confirmed) else NoInformation(found.reason)
 
-    async def open_orders(self) -> Sequence[ExchangeReport]:
-        """All open orders of the account. Raises AskingFailed."""
-        body = await _ask(self._client, WEIGHT_ALL_OPEN, self._client.get_open_orders)
+    async def open_orders(self, symbol: str | None = None) -> Sequence[ExchangeReport]:
+        """Open orders of the account, of one symbol or of all. Raises AskingFailed."""
+        params = {} if symbol is None else {"symbol": symbol}
+        weight = WEIGHT_ALL_OPEN if symbol is None else WEIGHT_OPEN
+        body = await _ask(self._client, weight, lambda: self._client.get_open_orders(**params))
         return [_read(parsing.order_answer, row) for row in _read(parsing.rows, body)]
+
+    async def orders_from(self, symbol: str, first_id: int) -> Sequence[ExchangeReport]:
+        """One page of a symbol's orders from an exchange id on, oldest first. Raises AskingFailed."""
+        call = lambda: self._client.get_all_orders(symbol=symbol, orderId=first_id, limit=PAGE)  # noqa: E731
+        rows = _read(parsing.rows, await _ask(self._client, WEIGHT_ALL_ORDERS, call))
+        return [_read(parsing.order_answer, row) for row in rows]
 
     async def orders_since(self, symbol: str, start_ms: int) -> Sequence[ExchangeReport]:
         """All orders of a symbol created at or after `start_ms`, oldest first. Raises AskingFailed."""
@@ -164,6 +181,17 @@ class BinanceSession(TradingSession):
             if len(rows) < PAGE:
                 return [fills[trade_id] for trade_id in sorted(fills)]
             first = {"fromId": trades[-1].fill.trade_id + 1}
+
+    async def trades_from(self, symbol: str, first_id: int) -> Sequence[ExchangeTrade]:
+        """All trades of a symbol from a trade id on, paged by id. Raises AskingFailed."""
+        trades: list[ExchangeTrade] = []
+        while True:
+            call = lambda i=first_id: self._client.get_my_trades(symbol=symbol, limit=PAGE, fromId=i)  # noqa: E731
+            rows = _read(parsing.rows, await _ask(self._client, WEIGHT_TRADES, call))
+            trades += [_read(parsing.trade_row, row) for row in rows]
+            if len(rows) < PAGE:
+                return trades
+            first_id = trades[-1].fill.trade_id + 1
 
     async def trades_since(self, symbol: str, start_ms: int) -> Sequence[ExchangeTrade]:
         """All trades of a symbol at or after `start_ms`, by trade id. Raises AskingFailed."""

@@ -225,10 +225,16 @@ class FakeExchange(TradingSession, MarketData):
             return classification.of_asking(Failure(400, -2013, "Order does not exist."))
         return Found(order.report())
 
-    async def open_orders(self) -> Sequence[ExchangeReport]:
-        """All open, visible orders."""
+    async def open_orders(self, symbol: str | None = None) -> Sequence[ExchangeReport]:
+        """Open, visible orders of one symbol or of all."""
         self._ask()
-        return [o.report() for o in self._engine.open_orders() if o.visible_at_ms <= self._now_ms()]
+        visible = [o for o in self._engine.open_orders() if o.visible_at_ms <= self._now_ms()]
+        return [o.report() for o in visible if symbol in (None, o.request.symbol)]
+
+    async def orders_from(self, symbol: str, first_id: int) -> Sequence[ExchangeReport]:
+        """Visible orders of a symbol from an id on; a page is as long as need be."""
+        self._ask()
+        return [o.report() for o in self._visible(symbol) if o.id >= first_id]
 
     async def orders_since(self, symbol: str, start_ms: int) -> Sequence[ExchangeReport]:
         """All visible orders of a symbol created at or after `start_ms`."""
@@ -240,16 +246,15 @@ class FakeExchange(TradingSession, MarketData):
         self._ask()
         return [fill for o in self._visible(symbol) if o.id == exchange_order_id for fill in o.fills]
 
+    async def trades_from(self, symbol: str, first_id: int) -> Sequence[ExchangeTrade]:
+        """All trades of visible orders from a trade id on, by trade id."""
+        self._ask()
+        return [trade for trade in self._trades(symbol) if trade.fill.trade_id >= first_id]
+
     async def trades_since(self, symbol: str, start_ms: int) -> Sequence[ExchangeTrade]:
         """All trades of visible orders at or after `start_ms`, by trade id."""
         self._ask()
-        trades = [
-            ExchangeTrade(o.id, symbol, o.request.side, fill)
-            for o in self._visible(symbol)
-            for fill in o.fills
-            if fill.traded_at_ms >= start_ms
-        ]
-        return sorted(trades, key=lambda trade: trade.fill.trade_id)
+        return [trade for trade in self._trades(symbol) if trade.fill.traded_at_ms >= start_ms]
 
     async def balances(self) -> dict[str, AssetBalance]:
         """Non-zero balances."""
@@ -367,6 +372,11 @@ class FakeExchange(TradingSession, MarketData):
             if order.id == exchange_order_id:
                 return order
         return None
+
+    def _trades(self, symbol: str) -> list[ExchangeTrade]:
+        orders = self._visible(symbol)
+        trades = [ExchangeTrade(o.id, symbol, o.request.side, fill) for o in orders for fill in o.fills]
+        return sorted(trades, key=lambda trade: trade.fill.trade_id)
 
     def _visible(self, symbol: str) -> list[FakeOrder]:
         now_ms = self._now_ms()

@@ -76,6 +76,9 @@ class FakeOrder:
             side=self.request.side.value,
             type=self.request.type.value,
             price=self.request.price or ZERO,
+            stop_price=self.request.stop_price or ZERO,
+            time_in_force=self.request.time_in_force.value if self.request.time_in_force else "",
+            created_at_ms=self.created_ms,
         )
 
 

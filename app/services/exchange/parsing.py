@@ -68,6 +68,9 @@ def order_answer(body: Json) -> ExchangeReport:
         side=str(body.get("side", "")),
         type=str(body.get("type", "")),
         price=_amount(body.get("price", "0")),
+        stop_price=_amount(body.get("stopPrice", "0")),
+        time_in_force=str(body.get("timeInForce", "")),
+        created_at_ms=int(body.get("time", 0)),
     )
 
 

@@ -249,8 +249,12 @@ class TradingSession(Protocol):
         """Ask about one order, by exchange id where known, else by client id."""
         ...
 
-    async def open_orders(self) -> Sequence[ExchangeReport]:
-        """All open orders. Raises AskingFailed."""
+    async def open_orders(self, symbol: str | None = None) -> Sequence[ExchangeReport]:
+        """Open orders, of one symbol or of all. Raises AskingFailed."""
+        ...
+
+    async def orders_from(self, symbol: str, first_id: int) -> Sequence[ExchangeReport]:
+        """One page of a symbol's orders from an exchange id on, oldest first. Raises AskingFailed."""
         ...
 
     async def orders_since(self, symbol: str, start_ms: int) -> Sequence[ExchangeReport]:
@@ -259,6 +263,10 @@ class TradingSession(Protocol):
 
     async def trades_of(self, symbol: str, exchange_order_id: int) -> Sequence[Fill]:
         """All trades of one order. Raises AskingFailed."""
+        ...
+
+    async def trades_from(self, symbol: str, first_id: int) -> Sequence[ExchangeTrade]:
+        """All trades of a symbol from a trade id on, paged by id. Raises AskingFailed."""
         ...
 
     async def trades_since(self, symbol: str, start_ms: int) -> Sequence[ExchangeTrade]:

@@ -13,6 +13,11 @@ from enum import Enum
 from app.domain.clock import Clock
 from app.services.exchange.connections import ConnectionTurns
 
+#: Request weight of what reconciliation asks (Binance Spot, rest-api.md): one order, open orders of a symbol and of
+#: all, a page of orders, an order's trades, a page of a symbol's trades, balances.
+WEIGHT_QUERY, WEIGHT_OPEN, WEIGHT_ALL_OPEN, WEIGHT_ALL_ORDERS = 4, 6, 80, 20
+WEIGHT_TRADES_OF_ORDER, WEIGHT_TRADES, WEIGHT_ACCOUNT = 5, 20, 20
+
 MINUTE_MS = 60_000
 DEFAULT_LIMIT_PER_MINUTE = 6_000
 DEFAULT_BAN_S = 120.0

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
 
-from app.services.risk.checks import Limits
-
 from app.database.hints import Work
 from app.domain.orders import Order, OrderStatus
 from app.domain.symbols import SymbolRules
 from app.services.execution.bookkeeping import Step
 from app.services.execution.store_reconciling import ReconcilingTransaction
 from app.services.execution.store_switches import SwitchTransaction
+from app.services.risk.checks import Limits
 
 #: A price older than this does not say any more what an order is worth.
 PRICE_GOOD_FOR_MS = 60_000
