@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 import typer
 
+from app.backtest_cli import backtest
 from app.domain.errors import InvalidInput, PlumblineError, Unavailable
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ user = typer.Typer(help="Create users, list them, help one who forgot the passwo
 
 _RUN = "Run"
 _LOOK_AFTER = "Look after"
+cli.add_typer(backtest, name="backtest", rich_help_panel=_RUN)
 cli.add_typer(candles, name="candles", rich_help_panel=_LOOK_AFTER)
 cli.add_typer(user, name="user", rich_help_panel=_LOOK_AFTER)
 

@@ -29,7 +29,7 @@ def test_help_names_every_command() -> None:
     result = plumbline("--help")
 
     assert result.returncode == 0
-    for command in ("up", "web", "worker", "paper", "migrate", "doctor", "candles", "user"):
+    for command in ("up", "web", "worker", "paper", "migrate", "doctor", "backtest", "candles", "user"):
         assert f" {command} " in result.stdout
 
 

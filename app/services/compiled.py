@@ -1,0 +1,58 @@
+"""Loops over arrays, compiled by numba where it is installed; where it is not, the same functions run as plain Python.
+
+Both give the same bits: a loop is one sequence of IEEE 754 double operations, without fastmath (so no reordering and no
+fused multiply-add) and without parallel reductions. numba's own switch NUMBA_DISABLE_JIT=1 turns compiling off.
+
+Compiled code is cached beside the source (or in NUMBA_CACHE_DIR), keyed by the source file and the CPU. A compiled
+function therefore calls no other compiled function: the cache would not notice that the other has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import numpy as np
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def can_compile() -> bool:
+    """Whether numba is installed and not switched off."""
+    try:
+        import numba
+    except ImportError:
+        return False
+    return not getattr(numba.config, "DISABLE_JIT", 0)
+
+
+def _argument(value: Any) -> Any:
+    # Memory-mapped and pandas arrays are read-only; seeing all arrays so keeps it to one compiled version.
+    if not isinstance(value, np.ndarray):
+        return value
+    view = np.ascontiguousarray(value).view()
+    view.flags.writeable = False
+    return view
+
+
+class compiled(Generic[P, R]):  # noqa: N801 - used as a decorator
+    """Decorator: compile at the first call. Array arguments are inputs only; results are returned."""
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        self.plain = function
+        self._ready: Callable[..., R] | None = None
+
+    def __call__(self, *args: P.args, **_none: P.kwargs) -> R:
+        if self._ready is None:
+            self._ready = self._compile()
+        with np.errstate(all="ignore"):
+            return self._ready(*map(_argument, args))
+
+    def _compile(self) -> Callable[..., R]:
+        if not can_compile():
+            return self.plain
+        import numba
+
+        ready: Callable[..., R] = numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(self.plain)
+        return ready
