@@ -157,7 +157,7 @@ def _protecting(plan: PlanRecord, facts: PlanFacts) -> Move:
         return Move(replace(plan, state=EXITING, exit_reason="stop", next_try_ms=None))
     if plan.stop_price is None:
         return Move(replace(plan, state=PROTECTED))
-    at = plan.stop_price
+    at = round_price(facts.rules, plan.stop_price)  # the tick may have changed since the price was set
     return _try(plan, facts, lambda quantity: PlaceStop(quantity, at), "no stop could be placed for")
 
 
@@ -196,7 +196,7 @@ def _try(plan: PlanRecord, facts: PlanFacts, act: Callable[[Decimal], Act], trou
     if facts.held - quantity >= max(facts.rules.step_size, facts.rules.market_step_size, _LEAST):
         words = f"a run holds more {plan.symbol} than the account has free to sell or the exchange takes in one order"
         alarm = Alarm("POSITION_NOT_COVERED", words)
-    if after.tries >= CALL_AFTER_TRIES:
+    elif after.tries >= CALL_AFTER_TRIES:
         alarm = Alarm("PROTECTION_REFUSED", f"{trouble} a {plan.symbol} position (plan {plan.id}); trying again")
     return Move(after, act(quantity) if quantity else None, alarm)
 

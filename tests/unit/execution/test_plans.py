@@ -150,6 +150,20 @@ def test_only_what_the_account_has_free_is_sold_and_a_person_is_told_of_the_rest
     assert decide(plan(PlanState.EXITING, exit_reason="rule"), facts(free=D(0))).act is None
 
 
+def test_a_person_is_told_that_coins_are_missing_however_often_it_was_tried() -> None:
+    tried = plan(PlanState.EXITING, exit_reason="rule", tries=CALL_AFTER_TRIES + 1)
+    move = decide(tried, facts(free=D(0)))
+
+    assert (move.act, move.alarm.kind if move.alarm else "") == (None, "POSITION_NOT_COVERED")
+
+
+def test_a_stop_lies_on_the_tick_of_the_day_it_is_placed() -> None:
+    coarser = facts(rules=replace(RULES, tick_size=D("0.1")))
+    move = decide(plan(PlanState.PROTECTING, stop_price=D("98.98")), coarser)
+
+    assert move.act == PlaceStop(D("0.999"), D("98.9"))
+
+
 def test_a_position_larger_than_one_order_may_be_is_sold_in_parts_and_not_called_dust() -> None:
     small = replace(RULES, market_max_qty=D("0.5"))
 
