@@ -164,6 +164,9 @@ class SimSession:
         self._line = line
         self._exchange = line.exchange
 
+    def admits(self, *, is_exit: bool) -> bool:
+        return True
+
     async def place(self, request: OrderRequest, *, signed_timestamp_ms: int, recv_window_ms: int) -> PlaceOutcome:
         self._line.sent.append(request)
         words = f"{request.client_order_id} {request.side} {request.type}"

@@ -92,6 +92,18 @@ class BinanceSession(TradingSession):
         self._clock = clock
         self._streams = Supervisor(clock=clock, budget=budget, jitter=jitter)
         self._user_feed = UserFeed(endpoints.ws_api_url, api_key, key, clock)
+        self._budget = budget
+        self._is_admitted = False
+
+    def admits(self, *, is_exit: bool) -> bool:
+        """Take the weight of one order, if the budget has it."""
+        self._is_admitted = self._budget.wait_s(WEIGHT_ORDER, _placing(is_exit)) == 0
+        return self._is_admitted
+
+    async def _send_order(self, is_exit: bool, call: Callable[[], Awaitable[Answer]]) -> Answer | NotSent | Unknown:
+        """One order on the wire, by the weight that `admits` has taken."""
+        weight, self._is_admitted = 0 if self._is_admitted else WEIGHT_ORDER, False
+        return await self._client.send(_placing(is_exit), weight, call)
 
     async def place(self, request: OrderRequest, *, signed_timestamp_ms: int, recv_window_ms: int) -> PlaceOutcome:
         """Send the order once, signed with exactly that timestamp."""
@@ -99,8 +111,7 @@ class BinanceSession(TradingSession):
             return NotSent(f"client order id {request.client_order_id!r} is not one the exchange takes")
         params = order_params(request)
         params["timestamp"], params["recvWindow"] = signed_timestamp_ms, recv_window_ms
-        purpose = Purpose.CANCEL if request.is_exit else Purpose.PLACE
-        reply = await self._client.send(purpose, WEIGHT_ORDER, lambda: self._client.create_order(**params))
+        reply = await self._send_order(request.is_exit, lambda: self._client.create_order(**params))
         if not isinstance(reply, Answer):
             return reply
         if not reply.is_ok:
@@ -115,8 +126,7 @@ class BinanceSession(TradingSession):
                 return NotSent(f"client order id {name!r} is not one the exchange takes")
         params = oco_params(request)
         params["timestamp"], params["recvWindow"] = signed_timestamp_ms, recv_window_ms
-        purpose = Purpose.CANCEL if request.stop.is_exit else Purpose.PLACE
-        reply = await self._client.send(purpose, WEIGHT_ORDER, lambda: self._client.create_oco_order(**params))
+        reply = await self._send_order(request.stop.is_exit, lambda: self._client.create_oco_order(**params))
         if not isinstance(reply, Answer):
             return reply
         if not reply.is_ok:
@@ -346,6 +356,11 @@ def oco_params(request: OcoRequest) -> Params:
         "belowStopPrice": plain(stop.stop_price or Decimal(0)),
         "newOrderRespType": "FULL",
     }
+
+
+def _placing(is_exit: bool) -> Purpose:
+    """What leaves or protects a position may use the share of the budget that is kept for cancels."""
+    return Purpose.CANCEL if is_exit else Purpose.PLACE
 
 
 def _plain(amount: Decimal | None) -> str | None:

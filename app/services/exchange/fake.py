@@ -74,6 +74,7 @@ class FakeExchange(TradingSession, MarketData):
         self._observers: list[Callable[[UserEvent], None]] = []
         self._stream_up = True
         self._stream_silent = False
+        self.is_exhausted = False  # the request budget of this address is used up
         self._candles: dict[tuple[str, str], dict[int, KlineEvent]] = defaultdict(dict)
         self._watchers: list[tuple[frozenset[tuple[str, str]], asyncio.Queue[MarketEvent]]] = []
 
@@ -159,6 +160,10 @@ class FakeExchange(TradingSession, MarketData):
                 queue.put_nowait(candle)
 
     # --- TradingSession --------------------------------------------------------------------------------
+
+    def admits(self, *, is_exit: bool) -> bool:
+        """As long as a test lets it."""
+        return not self.is_exhausted
 
     async def place(self, request: OrderRequest, *, signed_timestamp_ms: int, recv_window_ms: int) -> PlaceOutcome:
         """Accept or refuse the order; see `TradingSession.place`."""

@@ -233,6 +233,12 @@ MarketEvent = StreamUp | StreamDown | KlineEvent
 class TradingSession(Protocol):
     """One account on one exchange. Calls never retry and never follow a redirect."""
 
+    def admits(self, *, is_exit: bool) -> bool:
+        """Whether the request budget of this address lets one order out now. Its weight is then taken, for the next
+        one that is placed: an order that is claimed is not held back.
+        """
+        ...
+
     async def place(self, request: OrderRequest, *, signed_timestamp_ms: int, recv_window_ms: int) -> PlaceOutcome:
         """Send the order once, signed with exactly that timestamp."""
         ...

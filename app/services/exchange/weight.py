@@ -50,11 +50,11 @@ class WeightBudget:
         return self._used
 
     def wait_s(self, weight: int, purpose: Purpose) -> float:
-        """0 and the weight is booked, or seconds to wait and nothing is booked."""
+        """0 and the weight is booked, or seconds to wait and nothing is booked. Weight 0 was booked before."""
         now_ms = self._turn()
         if now_ms < self._paused_until_ms:
             return (self._paused_until_ms - now_ms) / 1000
-        if self._used + weight > self.limit_per_minute * purpose.value:
+        if weight and self._used + weight > self.limit_per_minute * purpose.value:
             return ((self._minute + 1) * MINUTE_MS - now_ms) / 1000
         self._used += weight
         return 0.0

@@ -31,7 +31,7 @@ from app.services.exchange.protocol import (
     Unknown,
 )
 from app.services.execution import bookkeeping
-from app.services.execution.bookkeeping import NEVER_ARRIVED, STALE_INTENT, Applied
+from app.services.execution.bookkeeping import NEVER_ARRIVED, STALE_INTENT, Applied, Step
 from app.services.execution.intents import INTENT_LIFE_MS
 from app.services.execution.plans import reopen_if_bought
 from app.services.execution.store import Store, Transaction
@@ -87,39 +87,43 @@ class Submitter:
         What protects or leaves a position goes first, then the oldest. An order past its deadline expires
         unsent. While `may_send` is false orders stay NEW until their deadline, those of plans that sell
         excepted where `may_exit` is true (the clock is off: signing is corrected, so an exit still works).
+        Those of an account whose session is about to open, or whose address has used up its requests, stay NEW too.
         """
+        held = set(busy)
         async with self._store.transaction() as tx:
-            order = await tx.claim_new(busy)
-            if order is None:
-                return None
-            now_ms = self._clock.exchange_now_ms()
-            words = _why_stale(order, now_ms)
-            if words:
-                step = bookkeeping.expired(
-                    order, code=STALE_INTENT, reason=words, source=EventSource.EXECUTOR, at_ms=now_ms
-                )
-                await tx.write([step])
-                return step.order
-            if not (may_exit if order.is_exit and may_exit is not None else may_send):
-                return None
-            refusal = await self._late_refusal(tx, order)
-            if refusal is not None:
-                code, words = refusal
-                step = bookkeeping.refused(order, code=code, reason=words, source=EventSource.EXECUTOR, at_ms=now_ms)
-            else:
-                step = bookkeeping.attempt(
-                    order,
-                    signed_timestamp_ms=now_ms,
-                    recv_window_ms=self._settings.recv_window_ms,
-                    at_ms=now_ms,
-                )
-            await tx.write([step])
-            return step.order
+            while (order := await tx.claim_new(held)) is not None:
+                now_ms = self._clock.exchange_now_ms()
+                if not _why_stale(order, now_ms) and not (
+                    may_exit if order.is_exit and may_exit is not None else may_send
+                ):
+                    return None
+                step = await self._decide(tx, order, now_ms)
+                if step is not None:
+                    await tx.write([step])
+                    return step.order
+                held.add(order.account_id)
+        return None
+
+    async def _decide(self, tx: Transaction, order: Order, now_ms: int) -> Step | None:
+        """The attempt, or why there will be none; None when there may be one a little later."""
+        told = {"source": EventSource.EXECUTOR, "at_ms": now_ms}
+        words = _why_stale(order, now_ms)
+        if words:
+            return bookkeeping.expired(order, code=STALE_INTENT, reason=words, **told)
+        refusal = await self._late_refusal(tx, order)
+        if refusal is not None:
+            code, words = refusal
+            return bookkeeping.refused(order, code=code, reason=words, **told)
+        session = self._sessions.get(order.account_id)
+        if session is None or not session.admits(is_exit=order.is_exit):
+            return None
+        window_ms = self._settings.recv_window_ms
+        return bookkeeping.attempt(order, signed_timestamp_ms=now_ms, recv_window_ms=window_ms, at_ms=now_ms)
 
     async def _late_refusal(self, tx: Transaction, order: Order) -> tuple[str, str] | None:
-        """What forbids sending now although it was allowed at T1: no session, or a switch engaged since."""
+        """What forbids sending now although it was allowed at T1: the account's state, or a switch engaged since."""
         account = await tx.account(order.account_id)
-        if account is None or account.state != "ACTIVE" or order.account_id not in self._sessions:
+        if account is None or account.state != "ACTIVE":
             return "ACCOUNT_NOT_ACTIVE", "the account is not active"
         if order.side == "BUY":
             reason = await tx.kill_switch(order.account_id, order.run_id)
