@@ -232,6 +232,11 @@ def cancel_refused(order: Order, *, code: str, reason: str, at_ms: int) -> Step 
     )
 
 
+def noted(order: Order, *, words: str, key: str, source: EventSource, at_ms: int) -> Step:
+    """A sentence in the order's timeline; nothing else changes."""
+    return _step(order, EventKind.NOTE, source, at_ms, f"note:{key}", payload={"words": words}, reserved=order.reserved)
+
+
 # --- what the exchange says --------------------------------------------------------------------------------
 
 
@@ -410,5 +415,6 @@ def death_bound_ms(order: Order, *, engine_timeout_ms: int, visibility_margin_ms
     signed timestamp + recvWindow (Binance checks it again before the engine) + the gateway's own time-out
     + a margin for late visibility. Source: Binance rest-api.md "Timing security"; reliability notes §3.
     """
-    require(order.signed_timestamp_ms is not None, "only a sent order has a death bound", order_id=order.id)
-    return (order.signed_timestamp_ms or 0) + (order.recv_window_ms or 0) + engine_timeout_ms + visibility_margin_ms
+    adopted = order.exchange_order_id is not None
+    require(order.signed_timestamp_ms is not None or adopted, "only a sent order has a bound", order_id=order.id)
+    return (order.signed_timestamp_ms or order.created_at_ms) + (order.recv_window_ms or 0) + engine_timeout_ms + visibility_margin_ms

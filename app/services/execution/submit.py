@@ -41,6 +41,8 @@ log = get_logger(__name__)
 #: When an order of unknown outcome is asked about, in seconds after it was sent; then at every reconciliation.
 QUERY_AFTER_S = (1, 2, 5, 10, 20, 40)
 DUPLICATE_ORDER = "Duplicate order sent"
+#: Incident: the exchange had confirmed an order and no longer shows it. It heals when the order is seen again.
+NOT_VISIBLE = "CONFIRMED_NOT_VISIBLE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,10 +222,14 @@ class Submitter:
 
     async def ask(self, order: Order, *, source: EventSource = EventSource.EXECUTOR) -> Order:
         """Query one order and book what is known; past the death bound, decide."""
-        session, asked_ms = self._session(order.account_id), self._clock.exchange_now_ms()
-        outcome = await session.query(
+        asked_ms = self._clock.exchange_now_ms()
+        outcome = await self._session(order.account_id).query(
             order.symbol, client_order_id=order.client_order_id, exchange_order_id=order.exchange_order_id
         )
+        return await self.heard(order, outcome, asked_ms=asked_ms, source=source)
+
+    async def heard(self, order: Order, outcome: QueryOutcome, *, asked_ms: int, source: EventSource) -> Order:
+        """Book the answer to a query made at `asked_ms` (exchange time)."""
         self._heed_clock(order, outcome)
         match outcome:
             case Found(report=report):
@@ -232,7 +238,7 @@ class Submitter:
                 log.warning("no information about an order", order_id=order.id, reason=reason)
                 return order
             case NotVisible():
-                return await self._not_visible(order, session, source, asked_ms)
+                return await self._not_visible(order, self._session(order.account_id), source, asked_ms)
 
     async def _not_visible(self, order: Order, session: TradingSession, source: EventSource, asked_ms: int) -> Order:
         if order.status in FINAL or asked_ms <= self._bound_ms(order):
@@ -240,7 +246,9 @@ class Submitter:
         if order.exchange_order_id is not None:
             words = f"the exchange no longer shows order {order.client_order_id}, which it had confirmed"
             async with self._store.transaction() as tx:
-                await tx.add_incident("CONFIRMED_NOT_VISIBLE", words, account_id=order.account_id, order_id=order.id)
+                await tx.add_incident(
+                    NOT_VISIBLE, words, account_id=order.account_id, order_id=order.id, key=f"order:{order.id}"
+                )
             return order
         try:  # the last look, in contact with the exchange: every order of the symbol since the attempt
             recent = await session.orders_since(order.symbol, (order.signed_timestamp_ms or 0) - 1_000)
@@ -332,6 +340,8 @@ async def record(tx: Transaction, applied: Applied) -> None:
     if applied.incident is not None:
         kind, words = applied.incident
         await tx.add_incident(kind, words, account_id=order.account_id, order_id=order.id)
+        if kind == "RESURRECTED" and order.run_id is not None:
+            await tx.pause_run(order.run_id, f"{words}; review it and start again")
     if any(step.fill is not None for step in applied.steps):
         await reopen_if_bought(tx, order)
 
