@@ -156,7 +156,7 @@ class StrategyTicker:
     async def _stop(self, run: Run) -> None:
         """Finish a stop: at once when the position stays protected, else when the plan has sold it."""
         async with self._store.transaction() as tx:
-            fresh = select(Run).where(col(Run.id) == run.id).with_for_update()
+            fresh = select(Run).where(col(Run.id) == run.id).with_for_update(key_share=True)
             run = (await tx.session.execute(fresh.execution_options(populate_existing=True))).scalar_one()
             plans = [p for p in await tx.plans_open(run.account_id) if p.run_id == run.id]
             if run.stop_mode == StopMode.CLOSE.value and plans:
@@ -356,8 +356,11 @@ async def _own_brakes(
 
 
 async def _still_running(session: AsyncSession, run: Run) -> bool:
-    """Whether the run is still RUNNING, held so until the commit: a stop waits for this decision, or wins."""
-    state = select(col(Run.state)).where(col(Run.id) == run.id).with_for_update()
+    """Whether the run is still RUNNING, held so until the commit: a stop waits for this decision, or wins.
+
+    Orders that refer to the run may be written meanwhile (`key_share`): their plan is being advanced.
+    """
+    state = select(col(Run.state)).where(col(Run.id) == run.id).with_for_update(key_share=True)
     return (await session.execute(state)).scalar_one() == RunState.RUNNING.value
 
 

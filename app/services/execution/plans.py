@@ -259,8 +259,13 @@ async def reopen_if_bought(tx: Transaction, order: Order) -> None:
     """After a fill of an entry whose plan was closed already (it had been given up): protect what it bought."""
     if order.plan_id is None or order.side is not Side.BUY:
         return
+    # Not locked at first: `advance` holds the plan and waits for the orders, we hold the order. Whether the plan was
+    # closed before this fill is certain all the same, because closing needs the order's lock too.
+    plan = await tx.plan(order.plan_id, locked=False)
+    if plan is None or plan.state != CLOSED or order.filled == 0:
+        return
     plan = await tx.plan(order.plan_id)
-    if plan is not None and plan.state == CLOSED and order.filled > 0:
+    if plan is not None and plan.state == CLOSED:
         await tx.save_plan(reopened(plan))
         await tx.wake("plans")
 

@@ -155,8 +155,8 @@ class Transaction(SwitchTransaction, ReconcilingTransaction, Protocol):
         """Plans that are not CLOSED."""
         ...
 
-    async def plan(self, plan_id: int) -> PlanRecord | None:
-        """The plan, locked."""
+    async def plan(self, plan_id: int, *, locked: bool = True) -> PlanRecord | None:
+        """The plan, locked. Locks are taken in this order only: run, plan, orders, balances; never the other way."""
         ...
 
     async def add_plan(self, plan: PlanRecord) -> int:

@@ -307,7 +307,7 @@ class MemoryTransaction(MemorySwitches, MemoryReconciling):
         plans = [p for p in self.books.plans.values() if p.state != PlanState.CLOSED.value]
         return [p for p in plans if account_id is None or p.account_id == account_id]
 
-    async def plan(self, plan_id: int) -> PlanRecord | None:
+    async def plan(self, plan_id: int, *, locked: bool = True) -> PlanRecord | None:
         return self.books.plans.get(plan_id)
 
     async def add_plan(self, plan: PlanRecord) -> int:

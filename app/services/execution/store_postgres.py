@@ -314,11 +314,9 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
             statement = statement.where(col(Plan.account_id) == account_id)
         return [plan_of(row) for row in (await self.session.execute(statement)).scalars()]
 
-    async def plan(self, plan_id: int) -> PlanRecord | None:
-        statement = (
-            select(Plan).where(col(Plan.id) == plan_id).with_for_update().execution_options(populate_existing=True)
-        )
-        row = (await self.session.execute(statement)).scalar_one_or_none()
+    async def plan(self, plan_id: int, *, locked: bool = True) -> PlanRecord | None:
+        statement = select(Plan).where(col(Plan.id) == plan_id).execution_options(populate_existing=True)
+        row = (await self.session.execute(statement.with_for_update() if locked else statement)).scalar_one_or_none()
         return None if row is None else plan_of(row)
 
     async def add_plan(self, plan: PlanRecord) -> int:
