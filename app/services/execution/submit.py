@@ -95,27 +95,25 @@ class Submitter:
         async with self._store.transaction() as tx:
             while (order := await tx.claim_new(held)) is not None:
                 now_ms = self._clock.exchange_now_ms()
-                if not _why_stale(order, now_ms) and not (
-                    may_exit if order.is_exit and may_exit is not None else may_send
-                ):
+                stale = _why_stale(order, now_ms)
+                if not stale and not (may_exit if order.is_exit and may_exit is not None else may_send):
                     return None
-                step = await self._decide(tx, order, now_ms)
+                step = await self._decide(tx, order, stale, now_ms)
                 if step is not None:
                     await tx.write([step])
                     return step.order
                 held.add(order.account_id)
         return None
 
-    async def _decide(self, tx: Transaction, order: Order, now_ms: int) -> Step | None:
+    async def _decide(self, tx: Transaction, order: Order, stale: str, now_ms: int) -> Step | None:
         """The attempt, or why there will be none; None when there may be one a little later."""
-        told = {"source": EventSource.EXECUTOR, "at_ms": now_ms}
-        words = _why_stale(order, now_ms)
-        if words:
-            return bookkeeping.expired(order, code=STALE_INTENT, reason=words, **told)
+        by = EventSource.EXECUTOR
+        if stale:
+            return bookkeeping.expired(order, code=STALE_INTENT, reason=stale, source=by, at_ms=now_ms)
         refusal = await self._late_refusal(tx, order)
         if refusal is not None:
             code, words = refusal
-            return bookkeeping.refused(order, code=code, reason=words, **told)
+            return bookkeeping.refused(order, code=code, reason=words, source=by, at_ms=now_ms)
         session = self._sessions.get(order.account_id)
         if session is None or not session.admits(is_exit=order.is_exit):
             return None
