@@ -16,9 +16,9 @@ from app.domain.errors import PlumblineError
 from app.jobs.guard import forever
 from app.jobs.user_stream import StreamRows, UserStream
 from app.logs import get_logger
-from app.models.execution import Account, AccountState, Credential
+from app.models.execution import Account, AccountKind, AccountState, Credential
 from app.services.exchange.protocol import TradingSession
-from app.services.exchange.vault_private import Ed25519Key, Vault
+from app.services.exchange.vault_private import SecretKey, Vault
 from app.services.execution.reconcile import Reconciler
 from app.services.execution.submit import Submitter
 from app.services.portfolio.projection import book_adjustment
@@ -34,7 +34,8 @@ class Registrar(Protocol):
         ...
 
 
-OpenSession = Callable[[str, Ed25519Key], TradingSession]
+#: Kind of account, API key, key.
+OpenSession = Callable[[str, str, SecretKey], TradingSession]
 
 
 class AccountWork:
@@ -67,25 +68,37 @@ class AccountWork:
             if account_id in self.trading:
                 continue
             try:
-                key = self._vault.open(credential.private_key_box, account_id=account_id)
+                key = self._vault.open(credential.private_key_box, account_id=account_id, kind=credential.kind)
             except PlumblineError as error:
                 await self._set_state(account, AccountState.FAILED, error.message)
                 continue
             await self._streams.set_up(account_id, up=False)  # as far as anybody knows yet
-            self.trading[account_id] = self._open_session(credential.api_key, key)
+            self.trading[account_id] = self._open_session(account.kind, credential.api_key, key)
             opened.append(account_id)
         for gone in self.trading.keys() - {account.id for account, _ in rows}:
-            consumer = self._consumers.pop(gone, None)
-            if consumer is not None:
-                consumer.cancel()
-            await self.trading.pop(gone).close()
-            await self._streams.set_up(gone, up=False)
+            await self.drop(gone)
         return opened
 
-    async def provision(self) -> None:
-        """Carry requested accounts to ACTIVE: make the key, register its public half, book the opening balance."""
+    async def drop(self, account_id: int) -> None:
+        """Close the account's session, if it has one: nothing more is asked or sent with its key."""
+        consumer = self._consumers.pop(account_id, None)
+        if consumer is not None:
+            consumer.cancel()
+        if account_id in self.trading:
+            await self.trading.pop(account_id).close()
+            await self._streams.set_up(account_id, up=False)
+
+    async def kinds_in_use(self) -> set[str]:
+        """The kinds of account that anybody has to be traded with."""
         async with self._sessions.begin() as session:
-            waiting = select(Account).where(col(Account.state) == AccountState.REQUESTED.value)
+            used = col(Account.state).in_([AccountState.ACTIVE.value, AccountState.RECOVERING.value])
+            return set((await session.execute(select(col(Account.kind)).where(used).distinct())).scalars())
+
+    async def provision(self) -> None:
+        """Carry requested paper accounts to ACTIVE: make the key, register its public half, book opening balances."""
+        async with self._sessions.begin() as session:
+            paper = col(Account.kind) == AccountKind.PAPER.value
+            waiting = select(Account).where(paper, col(Account.state) == AccountState.REQUESTED.value)
             requested = list((await session.execute(waiting.order_by(col(Account.id)))).scalars())
         for account in requested:
             try:

@@ -1,47 +1,33 @@
-"""Market work: trading rules, prices, candles, and what the paper exchange's market shows."""
+"""Market work on one exchange: its trading rules, prices and candles."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
 from app.database.hints import tell_browsers
 from app.domain.clock import Clock, to_datetime
-from app.domain.errors import PlumblineError
 from app.logs import get_logger
-from app.models.analytics import Candle, Dataset
-from app.models.execution import AccountKind, PaperMarket, PaperMarketRequest, SymbolRow
+from app.models.analytics import Candle
+from app.models.execution import SymbolRow
 from app.services.exchange.protocol import KlineEvent, MarketData, StreamDown, StreamUp
 from app.services.execution.rows import rules_document
-from app.services.market.candles import read_candles, store_candles
+from app.services.market.candles import store_candles
 from app.services.market.prices import store_prices
-from app.services.strategy import CandleColumns, timeframe_ms
+from app.services.market.venues import VENUES
+from app.services.strategy import timeframe_ms
 
 log = get_logger(__name__)
 
-KIND = AccountKind.PAPER.value
 #: Candles fetched when a stream of candles begins without any run needing more.
 BASE_HISTORY = 1_500
 BASE_TIMEFRAME = "1s"
-
-
-class PaperControl(Protocol):
-    """The paper exchange's control endpoints, as the worker uses them."""
-
-    async def status(self) -> dict[str, Any]:
-        """`GET /paper/status`."""
-        ...
-
-    async def set_market(self, symbol: str, body: dict[str, Any]) -> dict[str, Any]:
-        """`POST /paper/markets/{symbol}`; raises PlumblineError with the exchange's words."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,103 +40,65 @@ class Wanted:
 
 
 class MarketWork:
-    """Keeps rules, prices, candles and paper markets in step with one exchange."""
+    """Keeps rules, prices and candles in step with the exchange of one kind of account.
+
+    `shown`: symbols whose candles are followed though no run needs them, each with the venue they go to. Elsewhere
+    candles are fetched only for runs: a real exchange has thousands of symbols.
+    """
 
     def __init__(
         self,
         sessions: async_sessionmaker[AsyncSession],
+        kind: str,
         market: MarketData,
-        control: PaperControl,
         clock: Clock,
         *,
-        wanted_by_runs: Callable[[], Awaitable[list[tuple[str, str, int]]]],
+        wanted_by_runs: Callable[[str], Awaitable[list[tuple[str, str, int]]]],
         on_close: Callable[[], None],
     ) -> None:
         self._sessions = sessions
+        self._kind = kind
         self._market = market
-        self._control = control
         self._clock = clock
         self._wanted_by_runs = wanted_by_runs
         self._on_close = on_close
-        self._venues: dict[str, str] = {}
+        self.shown: dict[str, str] = {}
         self.changed = asyncio.Event()  # the set of wanted candles may be another one now
+
+    def _venue(self, symbol: str) -> str | None:
+        """Where a symbol's candles are kept; None for a paper symbol that has no market."""
+        return VENUES.get(self._kind) or self.shown.get(symbol)
 
     async def refresh_rules(self) -> None:
         """Store the trading rules of every symbol the exchange trades."""
         rules = await self._market.symbol_rules()
         now = to_datetime(self._clock.now_ms())
-        async with self._sessions.begin() as session:
-            for symbol in sorted(rules):
-                values = {"rules": rules_document(rules[symbol]), "refreshed_at": now}
-                statement = upsert(SymbolRow).values(kind=KIND, symbol=symbol, **values)
-                await session.execute(statement.on_conflict_do_update(index_elements=["kind", "symbol"], set_=values))
+        rows = [
+            {"kind": self._kind, "symbol": symbol, "rules": rules_document(rules[symbol]), "refreshed_at": now}
+            for symbol in sorted(rules)
+        ]
+        statement = upsert(SymbolRow)
+        values = {"rules": statement.excluded.rules, "refreshed_at": statement.excluded.refreshed_at}
+        if rows:
+            async with self._sessions.begin() as session:
+                await session.execute(
+                    statement.on_conflict_do_update(index_elements=["kind", "symbol"], set_=values), rows
+                )
 
     async def refresh_prices(self) -> None:
         """Store the last price of every symbol, and tell the browsers."""
         prices = await self._market.prices()
         async with self._sessions.begin() as session:
-            await store_prices(session, kind=KIND, prices=prices, now=to_datetime(self._clock.now_ms()))
+            await store_prices(session, kind=self._kind, prices=prices, now=to_datetime(self._clock.now_ms()))
             await tell_browsers(session, "price", user_id=None)
-
-    # --- the paper market ------------------------------------------------------------------------------
-
-    async def refresh_paper_markets(self) -> None:
-        """Store what the paper exchange says its markets show; a new market is a new venue of candles."""
-        status = await self._control.status()
-        now = to_datetime(self._clock.now_ms())
-        async with self._sessions.begin() as session:
-            for market in status["symbols"]:
-                symbol, venue = market["symbol"], f"paper:{market['market_id']}"
-                values = {"venue": venue, "status": {**market, "preset": status["preset"]}, "seen_at": now}
-                statement = upsert(PaperMarket).values(symbol=symbol, **values)
-                await session.execute(statement.on_conflict_do_update(index_elements=["symbol"], set_=values))
-                if self._venues.get(symbol) != venue:
-                    self._venues[symbol] = venue
-                    self.changed.set()
-                    await tell_browsers(session, "market", symbol, user_id=None)
-
-    async def apply_paper_requests(self) -> None:
-        """Carry out what users asked the paper market to show, oldest first."""
-        async with self._sessions.begin() as session:
-            waiting = select(PaperMarketRequest).where(col(PaperMarketRequest.state) == "REQUESTED")
-            requests = list((await session.execute(waiting.order_by(col(PaperMarketRequest.id)))).scalars())
-        for request in requests:
-            state, message = await self._apply(request)
-            if state == "APPLIED":
-                await self.refresh_rules()
-                await self.refresh_paper_markets()
-            async with self._sessions.begin() as session:
-                values = {"state": state, "message": message, "applied_at": func.now()}
-                mine = update(PaperMarketRequest).where(col(PaperMarketRequest.id) == request.id)
-                await session.execute(mine.values(values))
-                await tell_browsers(session, "market", request.symbol, user_id=None)
-
-    async def _apply(self, request: PaperMarketRequest) -> tuple[str, str]:
-        body: dict[str, Any] = {"source": request.source, **(request.options or {})}
-        if request.source == "replay":
-            async with self._sessions.begin() as session:
-                dataset = await session.get(Dataset, request.dataset_id or 0)
-                if dataset is None:
-                    return "FAILED", "the data set is gone"
-                candles = await read_candles(
-                    session, venue=dataset.venue, symbol=dataset.symbol, timeframe=dataset.timeframe
-                )
-            body["label"] = dataset.name
-            body["candles"] = await asyncio.to_thread(_rows, candles)
-        try:
-            status = await self._control.set_market(request.symbol, body)
-        except PlumblineError as error:
-            return "FAILED", error.message
-        closed = status.get("gaps_closed") or 0
-        return "APPLIED", f"{closed} gaps of the source are closed" if closed else ""
 
     # --- candles ---------------------------------------------------------------------------------------
 
     async def wanted(self) -> list[Wanted]:
-        """Candles to follow: every paper symbol's base candles, and what active runs need."""
-        needs = {(symbol, BASE_TIMEFRAME): BASE_HISTORY for symbol in self._venues}
-        for symbol, timeframe, history in await self._wanted_by_runs():
-            if symbol in self._venues:
+        """Candles to follow: the base candles of what is shown, and what active runs need."""
+        needs = {(symbol, BASE_TIMEFRAME): BASE_HISTORY for symbol in self.shown}
+        for symbol, timeframe, history in await self._wanted_by_runs(self._kind):
+            if self._venue(symbol) is not None:
                 needs[symbol, timeframe] = max(history, needs.get((symbol, timeframe), 0))
         return [Wanted(symbol, timeframe, history) for (symbol, timeframe), history in sorted(needs.items())]
 
@@ -161,7 +109,7 @@ class MarketWork:
         self._on_close()
 
     async def _backfill(self, want: Wanted) -> None:
-        venue, length_ms = self._venues[want.symbol], timeframe_ms(want.timeframe)
+        venue, length_ms = self._venue(want.symbol) or "", timeframe_ms(want.timeframe)
         now_ms = self._clock.exchange_now_ms()
         async with self._sessions.begin() as session:
             key = (
@@ -212,22 +160,8 @@ class MarketWork:
                     await self.ingest()  # whatever closed while nobody listened
                 case StreamDown(reason=reason):
                     log.warning("candle stream is down", reason=reason)
-                case KlineEvent(closed=True) if event.symbol in self._venues:
-                    await self._store(self._venues[event.symbol], [event])
+                case KlineEvent(closed=True) if venue := self._venue(event.symbol):
+                    await self._store(venue, [event])
                     self._on_close()
                 case _:
                     pass
-
-
-def _rows(candles: CandleColumns) -> list[list[Any]]:
-    """Candles as the paper exchange takes them: [open time in ms, "open", "high", "low", "close", "volume"]."""
-    columns = (candles.open, candles.high, candles.low, candles.close, candles.volume)
-    return [
-        [int(t), *(_number(value) for value in row)] for t, *row in zip(candles.open_time_ms, *columns, strict=True)
-    ]
-
-
-def _number(value: Any) -> str:
-    """A candle's float as plain decimal text; repr gives back the digits the file had."""
-    text = repr(float(value))
-    return format(float(value), ".8f") if "e" in text else text

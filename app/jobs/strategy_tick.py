@@ -33,6 +33,7 @@ from app.services.execution.plans import stop_price as resting_stop_price
 from app.services.execution.store import PlanRecord
 from app.services.execution.store_postgres import PostgresStore, PostgresTransaction
 from app.services.market.candles import read_candles
+from app.services.market.venues import VENUES
 from app.services.portfolio.views import portfolio_of
 from app.services.strategy import (
     CandleColumns,
@@ -91,12 +92,12 @@ class StrategyTicker:
             await tx.add_incident("RUN_FAULT", f"run {run.id} was stopped: {fault!r}", account_id=run.account_id)
             await _set(tx.session, run, state=RunState.STOPPING, stop_mode=StopMode.KEEP_PROTECTED, reason=reason)
 
-    async def wanted_candles(self) -> list[tuple[str, str, int]]:
-        """(symbol, timeframe, candles of history) that active runs need from their venue."""
+    async def wanted_candles(self, kind: str) -> list[tuple[str, str, int]]:
+        """(symbol, timeframe, candles of history) that active runs on accounts of this kind need."""
         async with self._store.sessions.begin() as session:
             active = [s.value for s in (RunState.STARTING, RunState.RUNNING)]
-            found = await session.execute(select(Run).where(col(Run.state).in_(active)))
-            runs = list(found.scalars())
+            of_kind = select(Run).join(Account, col(Account.id) == col(Run.account_id)).where(col(Account.kind) == kind)
+            runs = list((await session.execute(of_kind.where(col(Run.state).in_(active)))).scalars())
             return [(r.symbol, r.timeframe, settled_candles(await self._strategy(session, r.version_id))) for r in runs]
 
     async def _strategy(self, session: AsyncSession, version_id: int) -> Strategy:
@@ -366,9 +367,9 @@ async def _still_running(session: AsyncSession, run: Run) -> bool:
 
 async def _venue_of(session: AsyncSession, run: Run) -> str:
     """The venue whose candles an account's runs decide on: its own exchange's, and no other."""
-    account = await session.get(Account, run.account_id)
-    if account is None or account.kind != AccountKind.PAPER.value:
-        return "binance" if account and account.kind == AccountKind.LIVE.value else "testnet"
+    account = await session.get_one(Account, run.account_id)
+    if account.kind != AccountKind.PAPER.value:
+        return VENUES[account.kind]
     market = await session.get(PaperMarket, run.symbol)
     return market.venue if market else ""
 

@@ -25,19 +25,19 @@ from app.database.notifications import RESYNC, Listener
 from app.domain.clock import to_datetime
 from app.jobs import holder
 from app.jobs.account_work import AccountWork
-from app.jobs.clock_keeper import ClockKeeper
+from app.jobs.exchanges import Exchanges
 from app.jobs.guard import TRANSIENT, JobBoard, forever
+from app.jobs.key_work import KeyWork
 from app.jobs.market_work import MarketWork
 from app.jobs.order_lanes import OrderLanes
+from app.jobs.paper_markets import PaperMarkets
 from app.jobs.strategy_tick import StrategyTicker, stop_runs_after_recovery
 from app.logs import get_logger
-from app.models.execution import AccountState, Notice, ServiceState
+from app.models.execution import AccountKind, AccountState, Notice, ServiceState
 from app.models.strategy import Decision
-from app.services.exchange.binance import BinanceMarketData, BinanceSession, Endpoints
-from app.services.exchange.clock import ClockVerdict, OffsetSample, measure_offset, verdict
+from app.services.exchange.clock import ClockVerdict, OffsetSample, verdict
 from app.services.exchange.paper_control import PaperControlClient
-from app.services.exchange.vault_private import Ed25519Key, Vault
-from app.services.exchange.weight import WeightBudget
+from app.services.exchange.vault_private import Vault
 from app.services.execution.lease import Lease, LeaseLost
 from app.services.execution.reconcile import Reconciler
 from app.services.execution.store_postgres import PostgresStore
@@ -134,7 +134,7 @@ class Worker:
             for task in tasks:
                 task.cancel()
         await self._account_work.close()
-        await self._market_data.close()
+        await self._exchanges.close()
         await self._control.close()
         await self._lease.set_state(ServiceState.STOPPED, "stopped on purpose")
         log.info("worker stopped")
@@ -142,27 +142,26 @@ class Worker:
     def _put_together(self) -> None:
         settings = self._settings
         self._store = PostgresStore(self._sessions, self._lease.epoch)
-        budget = WeightBudget(clock=self._clock)
-        endpoints = Endpoints.paper(settings.paper_url)
         jitter = random.Random(os.urandom(8)).random  # noqa: S311 — spreads reconnects, decides nothing
-        self._market_data = BinanceMarketData(endpoints, clock=self._clock, budget=budget, jitter=jitter)
+        self._exchanges = Exchanges(settings, self._clock, jitter=jitter, told=self._record_drift)
         self._control = PaperControlClient(settings.paper_url, settings.paper_control_token_file)
-
-        def open_session(api_key: str, key: Ed25519Key) -> BinanceSession:
-            return BinanceSession(endpoints, api_key, key, clock=self._clock, budget=budget, jitter=jitter)
-
         vault = Vault.from_file(settings.master_key_file)
-        self._account_work = AccountWork(self._sessions, vault, self._control, open_session)
-        times = SubmitSettings(settings.recv_window_ms, settings.engine_timeout_ms, settings.visibility_margin_ms)
-        self._clock_keeper = ClockKeeper(
-            self._clock, lambda: measure_offset(self._market_data, self._clock.now_ms), self._record_drift
+        self._account_work = AccountWork(self._sessions, vault, self._control, self._exchanges.open_session)
+        self._key_work = KeyWork(
+            self._sessions,
+            self._store,
+            vault,
+            self._clock,
+            probe=self._exchanges.probe,
+            drop=self._account_work.drop,
         )
+        times = SubmitSettings(settings.recv_window_ms, settings.engine_timeout_ms, settings.visibility_margin_ms)
         self._submitter = Submitter(
             self._store,
             self._account_work.trading,
             self._clock,
             times,
-            clock_refused=lambda account_id: self._clock_keeper.was_refused(),
+            clock_refused=self._exchanges.clock_refused,
         )
         self._reconciler = Reconciler(self._store, self._account_work.trading, self._submitter, self._clock)
         self._lanes = OrderLanes(
@@ -171,16 +170,22 @@ class Worker:
             self._clock,
             self._ids,
             may_send=lambda: not self._why_not(),
-            may_exit=lambda: self._healthy and self._clock_keeper.may_exit(),
+            may_exit=lambda: self._healthy and self._exchanges.may_exit(),
         )
         self._ticker = StrategyTicker(self._store, self._clock, self._ids)
-        self._market_work = MarketWork(
-            self._sessions,
-            self._market_data,
-            self._control,
-            self._clock,
-            wanted_by_runs=self._ticker.wanted_candles,
-            on_close=self._tick_hint.set,
+        self._market_work = {
+            kind.value: MarketWork(
+                self._sessions,
+                kind.value,
+                self._exchanges.of(kind).market,
+                self._exchanges.of(kind).clock,
+                wanted_by_runs=self._ticker.wanted_candles,
+                on_close=self._tick_hint.set,
+            )
+            for kind in AccountKind
+        }
+        self._paper_markets = PaperMarkets(
+            self._sessions, self._market_work[AccountKind.PAPER.value], self._control, self._clock
         )
         self._listener = Listener(
             settings.database_url_worker, [WORK_CHANNEL], self._hint, application_name="plumbline-worker-listener"
@@ -196,7 +201,8 @@ class Worker:
         if everything or payload == "plans":
             self._lanes.plans_hint.set()
         if everything or payload == "runs":
-            self._market_work.changed.set()
+            for market_work in self._market_work.values():
+                market_work.changed.set()
             self._tick_hint.set()
         if everything or payload == "accounts":
             self._accounts_hint.set()
@@ -209,7 +215,7 @@ class Worker:
         """Why no new order may be sent now; empty when it may."""
         if not self._healthy:
             return "the execution service is not healthy"
-        return self._clock_keeper.why_not()
+        return self._exchanges.why_not()
 
     # --- recovery --------------------------------------------------------------------------------------
 
@@ -247,9 +253,10 @@ class Worker:
     async def _recover_once(self) -> str:
         """One try; returns what is in the way, or ""."""
         try:
-            await self._clock_keeper.sync()
-            await self._market_work.refresh_rules()
-            await self._market_work.refresh_paper_markets()
+            self._exchanges.use(await self._account_work.kinds_in_use())
+            await self._exchanges.sync_clocks()
+            await self._each_market(MarketWork.refresh_rules)
+            await self._paper_markets.refresh()
             await self._account_work.open_active()
         except TRANSIENT as error:
             return f"the exchange cannot be reached: {error}"
@@ -284,9 +291,9 @@ class Worker:
             "cancels": self._lanes.look_for_cancels,
             "unknown outcomes": self._lanes.ask_about_unknown,
             "plans": self._lanes.advance_plans,
-            "clock doubts": self._clock_keeper.sync_on_doubt,
+            **{f"clock doubts, {e.kind.lower()}": e.keeper.sync_on_doubt for e in self._exchanges.all},
             "kill switches": self._lanes.obey_switches,
-            "candles": self._market_work.follow,
+            **{f"candles, {kind.lower()}": work.follow for kind, work in self._market_work.items()},
             "strategy tick": self._tick_on_hint,
             "accounts": self._accounts_on_hint,
             "paper market": self._paper_market_on_hint,
@@ -300,11 +307,12 @@ class Worker:
         )
         jobs: list[tuple[str, Callable[[], Awaitable[None]], int, float]] = [
             ("reconciliation", lambda: self._reconcile_all("schedule"), RECONCILE_EVERY_S, 55),
-            ("clock sync", self._clock_keeper.sync, CLOCK_EVERY_S, 20),
-            ("price refresh", self._market_work.refresh_prices, PRICES_EVERY_S, 4),
-            ("paper market status", self._market_work.refresh_paper_markets, PRICES_EVERY_S, 4),
-            ("candle ingest", self._market_work.ingest, 60, 50),
-            ("trading rules", self._market_work.refresh_rules, 600, 60),
+            ("clock sync", self._exchanges.sync_clocks, CLOCK_EVERY_S, 20),
+            ("price refresh", lambda: self._each_market(MarketWork.refresh_prices), PRICES_EVERY_S, 4),
+            ("paper market status", self._paper_markets.refresh, PRICES_EVERY_S, 4),
+            ("candle ingest", lambda: self._each_market(MarketWork.ingest), 60, 50),
+            ("trading rules", lambda: self._each_market(MarketWork.refresh_rules), 600, 60),
+            ("keys", self._key_work.look_again, 3600, 300),
             ("strategy tick", self._tick, TICK_EVERY_S, 30),
             ("hourly snapshot", self._snapshot, 60, 50),
             ("retention", self._retain, 3600, 300),
@@ -383,14 +391,33 @@ class Worker:
     async def _accounts_on_hint(self) -> None:
         await _wait(self._accounts_hint, 5)
         await self._account_work.provision()
+        await self._key_work.work()
+        await self._take_up_exchanges()
         opened = await self._account_work.open_active()
         self._account_work.consume(self._submitter, self._reconciler)
         for account_id in opened:
             await self._reconciler.run(account_id, trigger="opened")
 
+    async def _take_up_exchanges(self) -> None:
+        """Know time, rules and prices of an exchange before the first account on it trades."""
+        kinds = await self._account_work.kinds_in_use()
+        known = [exchange.kind.value for exchange in self._exchanges.in_use]
+        for kind in sorted(kinds.difference(known)):
+            try:
+                await self._exchanges.of(kind).keeper.sync()
+                await self._market_work[kind].refresh_rules()
+                await self._market_work[kind].refresh_prices()
+            except TRANSIENT as error:
+                log.warning("an exchange cannot be taken up yet", exchange=kind, error=str(error))
+                kinds.discard(kind)
+        self._exchanges.use(kinds)
+
+    async def _each_market(self, work: Callable[[MarketWork], Awaitable[None]]) -> None:
+        await self._exchanges.each(lambda exchange: work(self._market_work[exchange.kind.value]))
+
     async def _paper_market_on_hint(self) -> None:
         await _wait(self._market_hint, 2)
-        await self._market_work.apply_paper_requests()
+        await self._paper_markets.apply_requests()
 
     async def _snapshot(self) -> None:
         async with self._sessions.begin() as session:
