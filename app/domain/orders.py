@@ -71,6 +71,15 @@ class OrderType(StrEnum):
     TAKE_PROFIT_LIMIT = "TAKE_PROFIT_LIMIT"
 
 
+class OrderRole(StrEnum):
+    """What an order of a plan is for."""
+
+    ENTRY = "entry"
+    STOP = "stop"  # ends the loss
+    TARGET = "target"  # takes the profit of one part
+    EXIT = "exit"  # leaves what is still held
+
+
 class TimeInForce(StrEnum):
     """How long an order works; names as on Binance Spot."""
 
@@ -159,6 +168,8 @@ class Order:
     reserved: Decimal
     reject_code: str
     reject_reason: str
+    role: OrderRole | None = None  # of a plan's order; None for all others
+    list_client_order_id: str | None = None  # of the order list it was sent in: its other leg has the same
 
     @property
     def is_final(self) -> bool:

@@ -67,9 +67,9 @@ class PlanState(StrEnum):
     """An entry and its protection as one thing."""
 
     ENTERING = "ENTERING"  # entry order not final
-    PROTECTING = "PROTECTING"  # position held, its stop not yet confirmed on the exchange
-    PROTECTED = "PROTECTED"  # position held, stop rests on the exchange (or "none" was said)
-    EXITING = "EXITING"  # stop is being cancelled or the exit order works
+    PROTECTING = "PROTECTING"  # position held, some part of its protection not yet confirmed on the exchange
+    PROTECTED = "PROTECTED"  # position held, every part of its protection rests on the exchange (or "none" was said)
+    EXITING = "EXITING"  # protection is being cancelled or the exit order works
     CLOSED = "CLOSED"
 
 
@@ -164,6 +164,7 @@ class OrderRow(SQLModel, table=True):
         UniqueConstraint("account_id", "client_order_id"),
         UniqueConstraint("account_id", "symbol", "exchange_order_id"),
         UniqueConstraint("account_id", "intent_key"),
+        UniqueConstraint("account_id", "list_client_order_id", "role"),
         CheckConstraint("quantity IS NOT NULL OR quote_quantity IS NOT NULL", "sized"),
         CheckConstraint("quantity IS NULL OR quantity > 0", "quantity_positive"),
         CheckConstraint("quote_quantity IS NULL OR quote_quantity > 0", "quote_quantity_positive"),
@@ -177,6 +178,7 @@ class OrderRow(SQLModel, table=True):
             postgresql_where=text("status IN ('NEW','SUBMITTED','OPEN','PARTIALLY_FILLED','CANCELING')"),
         ),
         Index("orders_by_account", "account_id", text("id DESC")),
+        Index("orders_by_plan", "plan_id", text("id DESC"), postgresql_where=text("plan_id IS NOT NULL")),
         SCHEMA,
     )
     id: int | None = Field(default=None, sa_column=identity_key())
@@ -211,6 +213,8 @@ class OrderRow(SQLModel, table=True):
     reserved: Decimal = Field(default=Decimal(0), sa_column=amount(default="0"))
     reject_code: str = Field(default="", sa_column=words(default=""))
     reject_reason: str = Field(default="", sa_column=words(default=""))
+    role: str | None = Field(default=None, sa_column=words(nullable=True))  # OrderRole, of a plan's order
+    list_client_order_id: str | None = Field(default=None, sa_column=words(nullable=True))
 
 
 class OrderEventRow(SQLModel, table=True):
@@ -282,7 +286,7 @@ class Plan(SQLModel, table=True):
     symbol: str = Field(sa_column=words())
     state: str = Field(sa_column=words())
     entry_order_id: int | None = Field(default=None, sa_column=big(nullable=True))
-    stop_order_id: int | None = Field(default=None, sa_column=big(nullable=True))  # the live or newest stop
+    stop_order_id: int | None = Field(default=None, sa_column=big(nullable=True))  # the newest stop, of several parts
     exit_order_id: int | None = Field(default=None, sa_column=big(nullable=True))
     stop_spec: Any = Field(
         default_factory=dict, sa_column=document()
@@ -291,9 +295,16 @@ class Plan(SQLModel, table=True):
     time_stop_ms: int | None = Field(
         default=None, sa_column=big(nullable=True)
     )  # leave at market after this (exchange time)
-    exit_reason: str = Field(default="", sa_column=words(default=""))  # rule | stop | time | stopped | kill_switch
+    exit_reason: str = Field(default="", sa_column=words(default=""))  # a word of execution.protection.Reason
     tries: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default=text("0")))
     next_try_ms: int | None = Field(default=None, sa_column=big(nullable=True))  # of a refused stop or exit
+    protect: Any = Field(default_factory=dict, sa_column=document())  # targets and trail; see execution.protection
+    entry_price: Decimal | None = Field(default=None, sa_column=amount(nullable=True))  # average, once the entry ended
+    first_quantity: Decimal | None = Field(default=None, sa_column=amount(nullable=True))  # held when the entry ended
+    highest: Decimal | None = Field(default=None, sa_column=amount(nullable=True))  # price since then
+    trailed_ms: int | None = Field(default=None, sa_column=big(nullable=True))  # open of the newest candle trailed on
+    entry_until_ms: int | None = Field(default=None, sa_column=big(nullable=True))  # then a resting entry is given up
+    unprotected_since_ms: int | None = Field(default=None, sa_column=big(nullable=True))
     opened_at: datetime | None = Field(default=None, sa_column=moment(now=True))
     closed_at: datetime | None = Field(default=None, sa_column=moment(nullable=True))
 

@@ -28,6 +28,8 @@ class StopMode(StrEnum):
 
     KEEP_PROTECTED = "keep_protected"  # the plan's stop stays on the exchange
     CLOSE = "close"  # cancel the stop, then sell at market
+    TAKE_OVER = "take_over"  # a person sees to it from now on; the orders that protect it are left as they are
+    TAKE_OVER_AND_CANCEL = "take_over_and_cancel"  # the same, and those orders are cancelled
 
 
 class StrategyRow(SQLModel, table=True):

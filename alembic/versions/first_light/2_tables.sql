@@ -299,7 +299,7 @@ CREATE TABLE strategy.runs (
     symbol text NOT NULL,
     timeframe text NOT NULL,
     state text DEFAULT 'STARTING' NOT NULL CHECK (state IN ('STARTING', 'RUNNING', 'STOPPING', 'STOPPED')),
-    stop_mode text CHECK (stop_mode IN ('keep_protected', 'close')),
+    stop_mode text CHECK (stop_mode IN ('keep_protected', 'close', 'take_over', 'take_over_and_cancel')),
     stop_reason text DEFAULT '' NOT NULL,
     venue text DEFAULT '' NOT NULL,
     warmup_from_ms bigint,
@@ -377,8 +377,13 @@ CREATE TABLE execution.orders (
     reserved public.amount DEFAULT 0 NOT NULL,
     reject_code text DEFAULT '' NOT NULL,
     reject_reason text DEFAULT '' NOT NULL,
+    role text CHECK (role IN ('entry', 'stop', 'target', 'exit')),
+    list_client_order_id text,
     PRIMARY KEY (id),
     UNIQUE (account_id, client_order_id),
+    -- An order list has one stop and one target.
+    UNIQUE (account_id, list_client_order_id, role),
+    CONSTRAINT legs CHECK (list_client_order_id IS NULL OR (plan_id IS NOT NULL AND role IN ('stop', 'target'))),
     UNIQUE (account_id, symbol, exchange_order_id),
     UNIQUE (account_id, intent_key),
     CONSTRAINT sized CHECK (quantity IS NOT NULL OR quote_quantity IS NOT NULL),
@@ -395,6 +400,7 @@ CREATE TABLE execution.orders (
     FOREIGN KEY (run_id) REFERENCES strategy.runs (id)
 );
 CREATE INDEX orders_by_account ON execution.orders (account_id, id DESC);
+CREATE INDEX orders_by_plan ON execution.orders (plan_id, id DESC) WHERE plan_id IS NOT NULL;
 CREATE INDEX orders_unfinished ON execution.orders (account_id, status)
     WHERE status IN ('NEW', 'SUBMITTED', 'OPEN', 'PARTIALLY_FILLED', 'CANCELING');
 
@@ -473,6 +479,13 @@ CREATE TABLE execution.plans (
     exit_reason text DEFAULT '' NOT NULL,
     tries integer DEFAULT 0 NOT NULL,
     next_try_ms bigint,
+    protect jsonb DEFAULT '{}'::jsonb NOT NULL,
+    entry_price public.amount,
+    first_quantity public.amount,
+    highest public.amount,
+    trailed_ms bigint,
+    entry_until_ms bigint,
+    unprotected_since_ms bigint,
     opened_at timestamptz DEFAULT now() NOT NULL,
     closed_at timestamptz,
     PRIMARY KEY (id),

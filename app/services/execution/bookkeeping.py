@@ -21,6 +21,7 @@ from app.domain.orders import (
     ExchangeReport,
     Fill,
     Order,
+    OrderRole,
     OrderStatus,
     Side,
     check_edge,
@@ -78,6 +79,8 @@ def reserved_after(order: Order) -> Decimal:
     """What a working order still holds back of its reserved asset; 0 once it is final."""
     if order.status in FINAL:
         return ZERO
+    if order.role is OrderRole.STOP and order.list_client_order_id is not None:
+        return ZERO  # an OCO sells its coins once; the target holds them, for it may go on working in part
     if order.side is Side.SELL:
         return (order.quantity or ZERO) - order.filled
     if order.price is not None and order.quantity is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.domain.clock import to_datetime
 from app.domain.money import plain
-from app.domain.orders import Fill, Order, OrderStatus, OrderType, Side, TimeInForce
+from app.domain.orders import Fill, Order, OrderRole, OrderStatus, OrderType, Side, TimeInForce
 from app.domain.symbols import SymbolRules
 from app.models.execution import FillRow, OrderRow, Plan
 from app.services.execution.store import PlanRecord
@@ -41,6 +41,7 @@ def order_of(row: OrderRow) -> Order:
     values["type"] = OrderType(row.type)
     values["time_in_force"] = TimeInForce(row.time_in_force) if row.time_in_force else None
     values["status"] = OrderStatus(row.status)
+    values["role"] = OrderRole(row.role) if row.role else None
     return Order(**values)
 
 
@@ -49,6 +50,7 @@ def order_values(order: Order) -> dict[str, Any]:
     values = {name: getattr(order, name) for name in _ORDER_FIELDS if name != "id"}
     values["side"], values["type"], values["status"] = order.side.value, order.type.value, order.status.value
     values["time_in_force"] = order.time_in_force.value if order.time_in_force else None
+    values["role"] = order.role.value if order.role else None
     return values
 
 

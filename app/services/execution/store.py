@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -21,6 +21,8 @@ from app.services.execution.store_reconciling import ReconcilingTransaction
 from app.services.execution.store_switches import SwitchTransaction
 from app.services.risk.checks import Limits
 
+#: So many of a plan's newest orders are looked at, besides those that work or have traded.
+NEWEST_OF_PLAN = 24
 #: A price older than this does not say any more what an order is worth.
 PRICE_GOOD_FOR_MS = 60_000
 
@@ -78,6 +80,13 @@ class PlanRecord:
     exit_reason: str
     tries: int
     next_try_ms: int | None = None  # a refused stop or exit is tried again from then on (exchange time)
+    protect: dict[str, Any] = field(default_factory=dict)  # targets and trail, as `protection.Ladder` reads them
+    entry_price: Decimal | None = None  # average, once the entry has ended
+    first_quantity: Decimal | None = None  # held when the entry had ended: what the targets take their shares of
+    highest: Decimal | None = None  # price since the entry, as far as it was trailed
+    trailed_ms: int | None = None  # open time of the newest candle that was trailed on, or that decided the entry
+    entry_until_ms: int | None = None  # an entry that still rests then is given up (exchange time)
+    unprotected_since_ms: int | None = None  # coins are held since then that a stop should cover and none does
 
 
 class Transaction(SwitchTransaction, ReconcilingTransaction, Protocol):
@@ -168,7 +177,14 @@ class Transaction(SwitchTransaction, ReconcilingTransaction, Protocol):
         ...
 
     async def plan_orders(self, plan_id: int) -> Sequence[Order]:
-        """All orders of a plan, oldest first, locked."""
+        """The orders of a plan, oldest first, locked: those that work or have filled, and the newest of the others.
+
+        A stop that is trailed for weeks leaves thousands of cancelled orders, which say nothing any more.
+        """
+        ...
+
+    async def list_legs(self, account_id: int, list_client_order_id: str) -> Sequence[Order]:
+        """The orders that were or are to be sent as one order list, oldest first, locked."""
         ...
 
     async def run_position(self, account_id: int, run_id: int, symbol: str) -> Decimal:

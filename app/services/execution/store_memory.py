@@ -16,12 +16,23 @@ from typing import Any, Final, TypeVar
 from app.database.hints import Work
 from app.domain.errors import require
 from app.domain.money import ZERO
-from app.domain.orders import FINAL, IN_FLIGHT, EventKind, EventSource, Fill, Order, OrderStatus, Side, check_edge
+from app.domain.orders import (
+    FINAL,
+    IN_FLIGHT,
+    EventKind,
+    EventSource,
+    Fill,
+    Order,
+    OrderRole,
+    OrderStatus,
+    Side,
+    check_edge,
+)
 from app.domain.positions import balance_changes
 from app.domain.symbols import SymbolRules
 from app.models.execution import PlanState
 from app.services.execution.bookkeeping import Event, Step
-from app.services.execution.store import AccountFacts, PlanRecord, TradingFacts
+from app.services.execution.store import NEWEST_OF_PLAN, AccountFacts, PlanRecord, TradingFacts
 from app.services.execution.store_memory_reconciling import MemoryReconciling
 from app.services.execution.store_memory_switches import MemorySwitches
 from app.services.execution.store_reconciling import REPAIRED, Adjustment, DifferenceRecord, PassResult
@@ -177,7 +188,11 @@ class MemoryTransaction(MemorySwitches, MemoryReconciling):
         self._fence()
         order = replace(step.order, id=len(self.books.orders) + 1)
         require(order.version == 1 and order.status is OrderStatus.NEW, "an order starts NEW at version 1")
-        for what, name in (("client", order.client_order_id), ("intent", order.intent_key)):
+        names = [("client", order.client_order_id), ("intent", order.intent_key)]
+        if order.list_client_order_id is not None:
+            require(order.plan_id is not None and order.role in (OrderRole.STOP, OrderRole.TARGET), "a leg is a plan's")
+            names.append((str(order.role), order.list_client_order_id))
+        for what, name in names:
             require(self._find(order.account_id, what, name) is None, "the order's name is taken", what=what, name=name)
             self.books.order_ids[order.account_id, what, name] = order.id
         if order.plan_id is not None:
@@ -319,7 +334,15 @@ class MemoryTransaction(MemorySwitches, MemoryReconciling):
         self.books.plans[plan.id] = plan
 
     async def plan_orders(self, plan_id: int) -> Sequence[Order]:
-        return [self.books.orders[order_id] for order_id in self.books.of_plan.get(plan_id, ())]
+        ids = self.books.of_plan.get(plan_id, ())
+        newest = ids[-NEWEST_OF_PLAN:]
+        orders = (self.books.orders[order_id] for order_id in ids)
+        return [o for o in orders if o.status not in FINAL or o.filled > 0 or o.id in newest]
+
+    async def list_legs(self, account_id: int, list_client_order_id: str) -> Sequence[Order]:
+        roles = (OrderRole.STOP, OrderRole.TARGET)
+        legs = (self._find(account_id, role, list_client_order_id) for role in roles)
+        return sorted((leg for leg in legs if leg is not None), key=_ID)
 
     async def run_position(self, account_id: int, run_id: int, symbol: str) -> Decimal:
         return self.books.held.get((account_id, run_id, symbol), ZERO)

@@ -42,7 +42,7 @@ from app.services.execution.rows import (
     plan_values,
     rules_of,
 )
-from app.services.execution.store import AccountFacts, PlanRecord, TradingFacts
+from app.services.execution.store import NEWEST_OF_PLAN, AccountFacts, PlanRecord, TradingFacts
 from app.services.execution.store_postgres_reconciling import PostgresReconciling
 from app.services.execution.store_postgres_switches import PostgresSwitches
 from app.services.execution.store_reconciling import REPAIRED
@@ -331,14 +331,20 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
         await tell_browsers(self.session, "run", plan.run_id, user_id=await self._user(plan.account_id))
 
     async def plan_orders(self, plan_id: int) -> Sequence[Order]:
-        statement = (
-            select(OrderRow)
-            .where(col(OrderRow.plan_id) == plan_id)
-            .order_by(col(OrderRow.id))
-            .with_for_update()
-            .execution_options(populate_existing=True)
-        )
-        return [order_of(row) for row in (await self.session.execute(statement)).scalars()]
+        mine = col(OrderRow.plan_id) == plan_id
+        newest = select(col(OrderRow.id)).where(mine).order_by(col(OrderRow.id).desc()).limit(NEWEST_OF_PLAN)
+        said = or_(col(OrderRow.status).in_(_UNFINISHED), col(OrderRow.filled) > 0, col(OrderRow.id).in_(newest))
+        return await self._orders(mine, said)
+
+    async def list_legs(self, account_id: int, list_client_order_id: str) -> Sequence[Order]:
+        named = col(OrderRow.list_client_order_id) == list_client_order_id
+        return await self._orders(col(OrderRow.account_id) == account_id, named)
+
+    async def _orders(self, *conditions: Any) -> Sequence[Order]:
+        """Orders, oldest first, locked."""
+        statement = select(OrderRow).where(*conditions).order_by(col(OrderRow.id)).with_for_update()
+        found = await self.session.execute(statement.execution_options(populate_existing=True))
+        return [order_of(row) for row in found.scalars()]
 
     async def run_position(self, account_id: int, run_id: int, symbol: str) -> Decimal:
         return await self._sum(
