@@ -13,6 +13,7 @@ from app.domain.clock import Clock
 from app.domain.errors import IllegalTransition, InvariantViolated
 from app.domain.money import ZERO, plain
 from app.domain.orders import IN_FLIGHT, EventSource, ExchangeReport, Order, OrderStatus
+from app.services.exchange.classification import TIMESTAMP_OUTSIDE_WINDOW
 from app.services.exchange.protocol import AskingFailed, ExchangeTrade, Found, TradingSession
 from app.services.execution import bookkeeping
 from app.services.execution.store import Store
@@ -53,6 +54,8 @@ class Reconciler:
             result.agrees = result.unresolved == 0 and all(d["repaired"] for d in result.differences)
         except AskingFailed as failure:
             result.error = failure.reason
+            if failure.code == TIMESTAMP_OUTSIDE_WINDOW:
+                self._submitter.clock_refused(account_id)
             if failure.freezes_account:
                 async with self._store.transaction() as tx:
                     await tx.freeze_account(account_id, f"the exchange refused the key: {failure.reason}")
@@ -171,6 +174,7 @@ class Reconciler:
             )
             await record(tx, applied)
         if applied.steps:
+            self._submitter.suspect_stream(order, trade.fill.traded_at_ms)
             self._count(result, order, applied.order)
         return True
 
