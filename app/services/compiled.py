@@ -9,10 +9,14 @@ function therefore calls no other compiled function: the cache would not notice 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
+
+#: Shorter arrays are not worth loading numba for, which takes half a second.
+WORTH_COMPILING = 10_000
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,10 +48,20 @@ class compiled(Generic[P, R]):  # noqa: N801 - used as a decorator
         self._ready: Callable[..., R] | None = None
 
     def __call__(self, *args: P.args, **_none: P.kwargs) -> R:
-        if self._ready is None:
-            self._ready = self._compile()
+        ready = self._ready or self._get_ready(args)
         with np.errstate(all="ignore"):
-            return self._ready(*map(_argument, args))
+            return ready(*map(_argument, args))
+
+    def load(self) -> None:
+        """Compile now, or load what was compiled before."""
+        self._ready = self._ready or self._compile()
+
+    def _get_ready(self, args: tuple[object, ...]) -> Callable[..., R]:
+        longest = max((value.size for value in args if isinstance(value, np.ndarray)), default=0)
+        if longest < WORTH_COMPILING and "numba" not in sys.modules:
+            return self.plain
+        self.load()
+        return self._ready or self.plain
 
     def _compile(self) -> Callable[..., R]:
         if not can_compile():

@@ -98,8 +98,11 @@ def simulate(
     near = 1e-9  # of a step: a multiple of the step that lost its last bit is still that multiple
 
     equity = np.empty(size, np.float64)
-    trades = np.zeros((256, 15), np.float64)
-    fills = np.zeros((512, 6), np.float64)
+    most = 1  # trades there can be; memory that is not written to is not taken
+    for i in range(size):
+        most += entry[i] == 1
+    trades = np.empty((most, 15), np.float64)
+    fills = np.empty((most * (2 + targets), 6), np.float64)
     told = np.zeros(7, np.int64)
     prices = np.zeros(4, np.float64)  # of the targets of the open position
     waiting_for = np.zeros(4, np.bool_)  # targets not yet reached
@@ -191,10 +194,6 @@ def simulate(
                         decided_day = (time_ms[decided] + timeframe_ms) // _DAY_MS
                         entries_today = entries_today + 1 if decided_day == day else 1
                         day = decided_day
-                        if filled == len(fills):
-                            longer = np.zeros((2 * filled, 6), np.float64)
-                            longer[:filled] = fills
-                            fills = longer
                         fills[filled, 0], fills[filled, 1] = closed, i
                         fills[filled, 2] = BUY_LIMIT if is_limit else BUY_MARKET
                         fills[filled, 3], fills[filled, 4], fills[filled, 5] = price, quantity, fee
@@ -272,26 +271,20 @@ def simulate(
                         sold += quantity
                         fees += fee
                         lowest, highest = min(lowest, price), max(highest, price)
-                        if filled == len(fills):
-                            longer = np.zeros((2 * filled, 6), np.float64)
-                            longer[:filled] = fills
-                            fills = longer
                         fills[filled, 0], fills[filled, 1], fills[filled, 2] = closed, i, reason
                         fills[filled, 3], fills[filled, 4], fills[filled, 5] = price, quantity, fee
                         filled += 1
                         if is_last:
                             is_open = False
                             left_bar = i
-                            if closed + 1 == len(trades):
-                                longer = np.zeros((2 * len(trades), 15), np.float64)
-                                longer[: closed + 1] = trades
-                                trades = longer
-                            row = trades[closed]
-                            row[0], row[1], row[2], row[3] = decided, entered, i, entry_price
-                            row[4] = gross / sold if sold > 0.0 else price
-                            row[5], row[6], row[7], row[8], row[9] = bought, cost, proceeds, fees, reason
-                            row[10], row[11], row[12] = first_stop, min(lowest, begin), max(highest, begin)
-                            row[13], row[14] = is_ambiguous, is_resolved
+                            trades[closed, 0], trades[closed, 1], trades[closed, 2] = decided, entered, i
+                            trades[closed, 3] = entry_price
+                            trades[closed, 4] = gross / sold if sold > 0.0 else price
+                            trades[closed, 5], trades[closed, 6] = bought, cost
+                            trades[closed, 7], trades[closed, 8] = proceeds, fees
+                            trades[closed, 9], trades[closed, 10] = reason, first_stop
+                            trades[closed, 11], trades[closed, 12] = min(lowest, begin), max(highest, begin)
+                            trades[closed, 13], trades[closed, 14] = is_ambiguous, is_resolved
                             closed += 1
 
                 if is_open:
@@ -358,10 +351,13 @@ def simulate(
             expires_ms = time_ms[i] + timeframe_ms * (1 + counts[EXPIRE_BARS])
 
     if is_open:
-        row = trades[closed]
-        row[0], row[1], row[2], row[3], row[5] = decided, entered, -1, entry_price, bought
-        row[4] = gross / sold if sold > 0.0 else 0.0
-        row[6], row[7], row[8], row[9], row[10] = cost, proceeds, fees, -1, stop
-        row[11], row[12], row[13], row[14] = lowest, highest, is_ambiguous, is_resolved
-        return equity, trades[: closed + 1], fills[:filled], told
-    return equity, trades[:closed], fills[:filled], told
+        trades[closed, 0], trades[closed, 1], trades[closed, 2] = decided, entered, -1
+        trades[closed, 3] = entry_price
+        trades[closed, 4] = gross / sold if sold > 0.0 else 0.0
+        trades[closed, 5], trades[closed, 6] = bought, cost
+        trades[closed, 7], trades[closed, 8] = proceeds, fees
+        trades[closed, 9], trades[closed, 10] = -1, first_stop
+        trades[closed, 11], trades[closed, 12] = lowest, highest
+        trades[closed, 13], trades[closed, 14] = is_ambiguous, is_resolved
+        closed += 1
+    return equity, trades[:closed].copy(), fills[:filled].copy(), told

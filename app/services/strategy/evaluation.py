@@ -60,10 +60,11 @@ def _before(values: Floats) -> Floats:
 
 
 class Conditions:
-    """Truth of conditions over the frames. Remembers each by its path, so that a trace can be told."""
+    """Truth of conditions over the frames. `remembers`: keeps each by its path, so that a trace can be told."""
 
-    def __init__(self, frames: Frames) -> None:
+    def __init__(self, frames: Frames, *, remembers: bool = False) -> None:
         self._frames = frames
+        self._remembers = remembers
         self.truths: dict[str, Truths] = {}
         self.now: dict[str, Truths] = {}
         self.values: dict[str, list[Floats]] = {}
@@ -81,20 +82,23 @@ class Conditions:
                 result = logic.negate(self.truth(part))
             case _:
                 result = self._leaf(condition)
-        self.truths[condition.path] = result
+        if self._remembers:
+            self.truths[condition.path] = result
         return result
 
     def _leaf(self, leaf: Leaf) -> Truths:
         match leaf:
             case Compare():
                 now = self._compare(leaf)
-                self.now[leaf.path] = now
+                if self._remembers:
+                    self.now[leaf.path] = now
                 return logic.seen_within(logic.held_for(now, leaf.hold), leaf.within)
             case Range():
                 now = self._range(leaf)
             case Trend():
                 now = self._trend(leaf)
-        self.now[leaf.path] = now
+        if self._remembers:
+            self.now[leaf.path] = now
         return now
 
     def _read(self, leaf: Leaf, steps_back: int = 0) -> list[list[Floats]]:
@@ -102,7 +106,8 @@ class Conditions:
         found = []
         for key, operand in operands(leaf):
             values = [self._frames.operand(operand, back) for back in range(steps_back + 1)]
-            self.values[f"{leaf.path}.{key}"] = values
+            if self._remembers:
+                self.values[f"{leaf.path}.{key}"] = values
             found.append(values)
         return found
 
@@ -110,14 +115,10 @@ class Conditions:
         (left,), (right,) = self._read(leaf)
         if leaf.op in _COMPARE:
             return logic.decide(_COMPARE[leaf.op](left, right), left, right)
-        left_before, right_before = _before(left), _before(right)
-        self.values[f"{leaf.path}.left"].append(left_before)
-        self.values[f"{leaf.path}.right"].append(right_before)
-        if leaf.op == "crosses_above":
-            holds = (left_before <= right_before) & (left > right)
-        else:
-            holds = (left_before >= right_before) & (left < right)
-        return logic.decide(holds, left, right, left_before, right_before)
+        if self._remembers:
+            self.values[f"{leaf.path}.left"].append(_before(left))
+            self.values[f"{leaf.path}.right"].append(_before(right))
+        return logic.crosses(left, right) if leaf.op == "crosses_above" else logic.crosses(right, left)
 
     def _range(self, leaf: Range) -> Truths:
         (value,), (low,), (high,) = self._read(leaf)
@@ -147,7 +148,7 @@ class Evaluation:
     @cached_property
     def _told(self) -> Conditions:
         # Computed again for a trace only: keeping each operand of every run would cost more than it saves.
-        conditions = Conditions(Frames(self.strategy, self.candles))
+        conditions = Conditions(Frames(self.strategy, self.candles), remembers=True)
         conditions.truth(self.strategy.entry)
         if self.strategy.exit is not None:
             conditions.truth(self.strategy.exit)

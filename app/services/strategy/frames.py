@@ -18,10 +18,19 @@ _FOLDS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divid
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Candles of one timeframe; `position` is, for each base bar, the index of the last one closed (-1: none)."""
+    """Candles of one timeframe; `position` is, for each base bar, the index of the last one closed (-1: none).
+
+    None stands for the base timeframe itself, where each bar sees its own candle.
+    """
 
     candles: CandleColumns
-    position: Ints
+    position: Ints | None
+
+
+def _shifted(values: Floats, places: int) -> Floats:
+    out = np.full(len(values), np.nan)
+    out[places:] = values[: max(len(values) - places, 0)]
+    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +38,12 @@ class Seen:
     """Values on their own timeframe, with the view of them from the base bars."""
 
     values: Floats
-    position: Ints
+    position: Ints | None
 
     def at(self, ago: int = 0) -> Floats:
         """For each base bar the value `ago` closed candles of its own timeframe back; NaN where there is none."""
+        if self.position is None:
+            return self.values if ago == 0 else _shifted(self.values, ago)
         place = self.position - ago
         out = np.full(len(place), np.nan)
         there = place >= 0
@@ -55,12 +66,11 @@ class Frames:
     def frame(self, tf: str) -> Frame:
         """Candles of a timeframe and which of them each base bar may see."""
         if tf not in self._frames:
-            higher = candle_rules.aggregate(self._base, tf)
             if tf == self._base.timeframe:
-                position = np.arange(len(self._base), dtype=np.int64)
+                self._frames[tf] = Frame(self._base, None)
             else:
-                position = candle_rules.last_closed(self._base, higher)
-            self._frames[tf] = Frame(higher, position)
+                higher = candle_rules.aggregate(self._base, tf)
+                self._frames[tf] = Frame(higher, candle_rules.last_closed(self._base, higher))
         return self._frames[tf]
 
     def seen(self, name: str) -> Seen:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from app.services.strategy import recursions
 from app.services.strategy.candles import DAY_MS, Floats, Ints
 
 
@@ -61,29 +62,15 @@ def ema(values: Floats, length: int) -> Floats:
     Source: the usual recursion, as pandas `ewm(span=length, adjust=False)`. Seed: the first known value
     (not an SMA, as TA-Lib does). Valid from length−1.
     """
-    gain = 2.0 / (length + 1)
-    keep = 1.0 - gain
-
-    def recursion(known: Floats) -> Floats:
-        out = np.fromiter(accumulate(known.tolist(), lambda y, x: gain * x + keep * y), np.float64, len(known))
-        out[: length - 1] = np.nan
-        return out
-
-    return _over_known(values, recursion)
+    return recursions.ema(values, length)
 
 
 def wilder(values: Floats, length: int) -> Floats:
     """Wilder's average: y = (y₋₁·(length−1) + x)/length. Seed: the mean of the first `length`. Valid from length−1."""
-
-    def recursion(known: Floats) -> Floats:
-        out = _missing(len(known))
-        if len(known) >= length:
-            seed = math.fsum(known[:length].tolist()) / length
-            rest = known[length:].tolist()
-            out[length - 1 :] = list(accumulate(rest, lambda y, x: (y * (length - 1) + x) / length, initial=seed))
-        return out
-
-    return _over_known(values, recursion)
+    first = values[np.flatnonzero(~np.isnan(values[: 2 * length]))[:length]]
+    if len(first) < length:  # missing values among the first: look for them everywhere
+        first = values[np.flatnonzero(~np.isnan(values))[:length]]
+    return recursions.wilder(values, length, math.fsum(first.tolist()) / length)
 
 
 def sma(values: Floats, length: int) -> Floats:

@@ -23,14 +23,32 @@ def truth_name(value: int) -> str:
 
 def decide(holds: Mask, *operands: Floats) -> Truths:
     """`holds` where every operand is known, unknown elsewhere."""
-    missing = np.zeros(len(holds), np.bool_)
-    for operand in operands:
+    missing = np.isnan(operands[0])
+    for operand in operands[1:]:
         missing |= np.isnan(operand)
-    return np.where(missing, UNKNOWN, holds).astype(np.int8)
+    return _unless(missing, holds)
+
+
+def _unless(missing: Mask, holds: Mask) -> Truths:
+    truths: Truths = np.where(missing, np.int8(UNKNOWN), holds.view(np.int8))
+    return truths
+
+
+def crosses(above: Floats, below: Floats) -> Truths:
+    """Where `above` is higher than `below` now and was not at the bar before; unknown where any of the four is."""
+    missing = np.isnan(above)
+    missing |= np.isnan(below)
+    missing[1:] |= missing[:-1].copy()
+    missing[:1] = True
+    holds = above > below
+    holds[1:] &= above[:-1] <= below[:-1]
+    return _unless(missing, holds)
 
 
 def all_of(parts: Sequence[Truths]) -> Truths:
     """False where any is false, else unknown where any is unknown, else true."""
+    if len(parts) == 1:
+        return parts[0]
     false = np.logical_or.reduce([part == FALSE for part in parts])
     unknown = np.logical_or.reduce([part == UNKNOWN for part in parts])
     return np.where(false, FALSE, np.where(unknown, UNKNOWN, TRUE)).astype(np.int8)
@@ -48,6 +66,8 @@ def any_of(parts: Sequence[Truths]) -> Truths:
 
 def at_least(count: int, parts: Sequence[Truths]) -> Truths:
     """True where `count` are true, false where so many no longer can be, else unknown."""
+    if count == 1 and len(parts) == 1:
+        return parts[0]
     true = np.add.reduce([part == TRUE for part in parts], dtype=np.int64)
     possible = np.add.reduce([part != FALSE for part in parts], dtype=np.int64)
     return np.where(true >= count, TRUE, np.where(possible < count, FALSE, UNKNOWN)).astype(np.int8)

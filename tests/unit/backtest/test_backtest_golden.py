@@ -1,4 +1,4 @@
-"""The golden figure on real candles where they are at hand, and the same rules in a loop of their own on generated ones."""
+"""The golden figure on real candles, where they are at hand; on generated ones, the same rules in a loop of their own."""
 
 from __future__ import annotations
 
