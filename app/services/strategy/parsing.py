@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from app.services.strategy.candles import TIMEFRAMES
-from app.services.strategy.functions import FUNCTIONS, Arg
+from app.services.strategy.function import Arg
+from app.services.strategy.functions import FUNCTIONS
 from app.services.strategy.problems import at, show
 from app.services.strategy.reader import Reader, is_number
 from app.services.strategy.rules import (
