@@ -62,7 +62,6 @@ class Database:
     def commit(self, tx: SimTransaction, epoch: int | None) -> None:
         """All or nothing; and the one who asked may never learn which."""
         self.books.commit()
-        self.books = tx.books
         self.watch(tx.touched, epoch)
         if tx.woken:
             self.notify(tx.woken)
@@ -81,7 +80,7 @@ class Turn:
 class Unit:
     """One transaction of a `SimStore`; a class of its own because nothing happens more often than this."""
 
-    __slots__ = ("_before", "_store", "_tx")
+    __slots__ = ("_books", "_store", "_tx")
 
     def __init__(self, store: SimStore) -> None:
         self._store = store
@@ -90,15 +89,14 @@ class Unit:
         await Turn()
         database = self._store.database
         database.check()
-        self._before = database.books
-        self._tx = SimTransaction(self._before.begin(), self._store.epoch)
+        self._books = database.books
+        self._tx = SimTransaction(self._books.begin(), self._store.epoch)
         return self._tx
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         database = self._store.database
-        assert database.books is self._before, "a transaction was not one slice"
         if kind is not None or database.is_down:
-            self._before.roll_back()
+            self._books.roll_back()
             if kind is None:
                 database.check()
             return

@@ -106,7 +106,8 @@ def _step(
     status = to or order.status
     check_edge(order.status, status, resurrecting=kind is EventKind.RESURRECTED)
     after = replace(order, status=status, version=order.version + 1, **changes)
-    after = replace(after, reserved=reserved_after(after) if "reserved" not in changes else changes["reserved"])
+    if "reserved" not in changes and (reserved := reserved_after(after)) != after.reserved:
+        after = replace(after, reserved=reserved)
     event = Event(kind, order.status, status, source, dedup_key, at_ms, payload or {})
     return Step(event, after, fill)
 

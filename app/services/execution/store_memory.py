@@ -52,10 +52,10 @@ _ID: Final = attrgetter("id")
 
 @dataclass
 class Journal:
-    """What the open transaction has replaced: (table, key, what was there)."""
+    """What the open transaction has replaced: (where, key or name, what was there)."""
 
     is_open: bool = False
-    replaced: list[tuple[Table[Any, Any], Any, Any]] = field(default_factory=list)
+    replaced: list[tuple[Table[Any, Any] | Books, Any, Any]] = field(default_factory=list)
 
 
 class Table(dict[K, V]):
@@ -133,7 +133,13 @@ class Books:
     held: dict[tuple[int, int, str], Decimal] = field(default_factory=dict)  # (account, run or 0, symbol) → base
 
     def __setattr__(self, name: str, value: object) -> None:
-        super().__setattr__(name, Table(value, self.journal) if type(value) is dict else value)
+        if name != "journal" and self.journal.is_open:
+            self.journal.replaced.append((self, name, getattr(self, name)))
+        self.put_back(name, Table(value, self.journal) if type(value) is dict else value)
+
+    def put_back(self, name: str, value: object) -> None:
+        """Undo one change."""
+        super().__setattr__(name, value)
 
     def copy(self) -> Books:
         """Books of their own with the same rows; the values inside are frozen."""
@@ -141,12 +147,10 @@ class Books:
         return Books(**(values | {"journal": Journal()}))
 
     def begin(self) -> Books:
-        """The books as a transaction sees and changes them. Take them over, or say `roll_back`."""
+        """Remember from here on what is changed, until `commit` or `roll_back`; returns the books themselves."""
         require(not self.journal.is_open, "two transactions overlapped")
         self.journal.is_open = True
-        own = object.__new__(Books)
-        vars(own).update(vars(self))
-        return own
+        return self
 
     def commit(self) -> None:
         """The open transaction's changes stay."""
@@ -154,9 +158,9 @@ class Books:
         self.journal.is_open = False
 
     def roll_back(self) -> None:
-        """The tables are again as they were before the transaction."""
-        for table, key, value in reversed(self.journal.replaced):
-            table.put_back(key, value)
+        """The books are again as they were before the transaction."""
+        for where, key, value in reversed(self.journal.replaced):
+            where.put_back(key, value)
         self.commit()
 
 
@@ -369,13 +373,12 @@ class MemoryStore:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[MemoryTransaction]:
-        before = self.books
-        tx = MemoryTransaction(before.begin(), self.epoch)
+        books = self.books
+        tx = MemoryTransaction(books.begin(), self.epoch)
         try:
             yield tx
         except BaseException:
-            before.roll_back()
+            books.roll_back()
             raise
-        before.commit()
-        self.books = tx.books
+        books.commit()
         self.woken.extend(tx.woken)
