@@ -35,6 +35,7 @@ from app.services.execution.store_postgres import PostgresStore, PostgresTransac
 from app.services.market.candles import read_candles
 from app.services.market.venues import VENUES
 from app.services.portfolio.views import portfolio_of
+from app.services.risk.checks import STALE_PRICE_MS
 from app.services.strategy import (
     CandleColumns,
     Evaluation,
@@ -61,10 +62,11 @@ INLINE_CANDLES = 2_000
 class StrategyTicker:
     """Evaluates active runs. One per worker; `tick` calls do not overlap."""
 
-    def __init__(self, store: PostgresStore, clock: Clock, ids: Ids) -> None:
+    def __init__(self, store: PostgresStore, clock: Clock, ids: Ids, *, stale_price_ms: int = STALE_PRICE_MS) -> None:
         self._store = store
         self._clock = clock
         self._ids = ids
+        self._stale_price_ms = stale_price_ms
         self._lock = asyncio.Lock()
         self._strategies: dict[int, Strategy] = {}
 
@@ -261,6 +263,7 @@ class StrategyTicker:
                     owner=Owner(EventSource.STRATEGY, run_id=run.id, plan_id=plan.id),
                     clock=self._clock,
                     ids=self._ids,
+                    stale_price_ms=self._stale_price_ms,
                 )
                 if order.status is OrderStatus.REJECTED:
                     refused = replace(

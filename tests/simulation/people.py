@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 D = Decimal
 KINDS = (OrderType.MARKET, OrderType.LIMIT, OrderType.LIMIT, OrderType.LIMIT, OrderType.STOP_LOSS_LIMIT)
+#: Prices are moved now and then only, and clocks are set: an old price shall not end what is looked at here.
+NEVER_STALE_MS = 10**12
 STOPS = ({"pct": "2"}, {"pct": "0.5"}, {"distance": "3"}, {"none": "yes"})
 
 
@@ -66,7 +68,9 @@ class People:
         world = self._world
         try:
             async with self._store.transaction() as tx:
-                order = await commit_intent(tx, draft, intent_key=key, clock=world.web_clock, ids=world.ids)
+                order = await commit_intent(
+                    tx, draft, intent_key=key, clock=world.web_clock, ids=world.ids, stale_price_ms=NEVER_STALE_MS
+                )
         except (PlumblineError, ConnectionError) as refusal:
             world.say("user", f"{draft.side} {draft.type} on account {draft.account_id}", f"refused: {refusal}")
             return
@@ -160,6 +164,7 @@ class People:
                     owner=Owner(EventSource.STRATEGY, run_id=run.id, plan_id=plan.id),
                     clock=world.worker_clock,
                     ids=world.ids,
+                    stale_price_ms=NEVER_STALE_MS,
                 )
                 refused = order.status is OrderStatus.REJECTED
                 state = PlanState.CLOSED.value if refused else plan.state

@@ -16,7 +16,7 @@ from app.domain.orders import FINAL, EventSource, Order, OrderStatus, OrderType,
 from app.domain.symbols import SymbolRules, notional_failure, price_failure, quantity_failure
 from app.services.execution import bookkeeping
 from app.services.execution.store import TradingFacts, Transaction
-from app.services.risk.checks import OrderFacts, check
+from app.services.risk.checks import STALE_PRICE_MS, OrderFacts, check
 
 #: A person's or a strategy's order that could not be sent within this time is stale and never sent.
 INTENT_LIFE_MS = 30_000
@@ -64,8 +64,11 @@ async def commit_intent(
     user_id: int | None = None,
     clock: Clock,
     ids: Ids,
+    stale_price_ms: int = STALE_PRICE_MS,
 ) -> Order:
     """Write the order for `intent_key`, or return the one that is there: one intent, one order.
+
+    A purchase at the market, or a run's entry, on a price older than `stale_price_ms` is refused by the risk check.
 
     Raises InvalidInput (naming the field), NotFound (account not this user's), Unavailable (no price yet: a
     buy must be worth something known; a sale at market needs no price).
@@ -88,7 +91,8 @@ async def commit_intent(
     notional = _check_filters(draft, facts.rules, reference)
     order = _order(draft, facts.rules, owner, intent_key, notional, now_ms, ids)
     step = bookkeeping.created(order, owner.source, now_ms)
-    refusal = check(_risk_facts(order, facts, facts.rules, notional))
+    risk = replace(_risk_facts(order, facts, facts.rules, notional), stale_price_ms=stale_price_ms)
+    refusal = check(risk)
     if refusal is None:
         order = await tx.add_order(step)
         await tx.wake("orders")
@@ -237,6 +241,7 @@ def _risk_facts(order: Order, facts: TradingFacts, rules: SymbolRules, notional:
         open_buy_notional=facts.open_buy_notional,
         kill_switch=facts.kill_switch,
         limits=facts.limits,
+        relied_price_age_ms=facts.price_age_ms if order.type is OrderType.MARKET or order.run_id is not None else None,
     )
 
 

@@ -22,6 +22,7 @@ class RefusalCode(StrEnum):
     ORDER_NOTIONAL = "RISK_ORDER_NOTIONAL"
     EXPOSURE = "RISK_EXPOSURE"
     KILL_SWITCH = "RISK_KILL_SWITCH"
+    STALE_PRICE = "RISK_STALE_PRICE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,9 @@ class Limits:
     max_order_notional: Decimal
     max_symbol_exposure: Decimal
 
+
+#: Nothing is bought at the market on a price that is older; prices come every 5 s.
+STALE_PRICE_MS = 15_000
 
 #: What holds for an account whose owner has set nothing.
 DEFAULT_LIMITS = Limits(max_order_notional=Decimal(100_000), max_symbol_exposure=Decimal(250_000))
@@ -67,6 +71,8 @@ class OrderFacts:
     open_buy_notional: Decimal  # quote that working buy orders of this symbol may still spend
     kill_switch: str | None  # its reason, when one is engaged for this order's account, run or everything
     limits: Limits = DEFAULT_LIMITS
+    relied_price_age_ms: int | None = None  # age of the price that a market order or an entry relies on; None: on none
+    stale_price_ms: int = STALE_PRICE_MS
 
 
 def is_exit(facts: OrderFacts) -> bool:
@@ -87,7 +93,7 @@ def check(facts: OrderFacts) -> Refusal | None:
         return None
     if facts.side is Side.SELL:
         return _sale_beyond_balance(facts)
-    for rule in (_kill_switch, _unpriced, _balance, _order_notional, _exposure):
+    for rule in (_kill_switch, _unpriced, _stale_price, _balance, _order_notional, _exposure):
         if refusal := rule(facts):
             return refusal
     return None
@@ -108,6 +114,17 @@ def _unpriced(facts: OrderFacts) -> Refusal | None:
     return Refusal(
         RefusalCode.ORDER_NOTIONAL,
         f"No price of {facts.symbol} is known at the moment, so what this order would cost cannot be checked.",
+    )
+
+
+def _stale_price(facts: OrderFacts) -> Refusal | None:
+    age_ms = facts.relied_price_age_ms
+    if age_ms is None or age_ms <= facts.stale_price_ms:
+        return None
+    return Refusal(
+        RefusalCode.STALE_PRICE,
+        f"The newest price of {facts.symbol} is {age_ms // 1000} s old; "
+        f"nothing is bought at the market on a price older than {facts.stale_price_ms / 1000:g} s.",
     )
 
 
