@@ -172,9 +172,7 @@ class Worker:
             may_send=lambda: not self._why_not(),
             may_exit=lambda: self._healthy and self._exchanges.may_exit(),
         )
-        self._ticker = StrategyTicker(
-            self._store, self._clock, self._ids, stale_price_ms=settings.stale_price_ms
-        )
+        self._ticker = StrategyTicker(self._store, self._clock, self._ids, stale_price_ms=settings.stale_price_ms)
         self._market_work = {
             kind.value: MarketWork(
                 self._sessions,
