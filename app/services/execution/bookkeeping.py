@@ -75,8 +75,11 @@ class Applied:
     incident: tuple[str, str] | None = None  # (kind, message)
 
 
-def reserved_after(order: Order) -> Decimal:
-    """What a working order still holds back of its reserved asset; 0 once it is final."""
+def reserved_after(order: Order, spent: Decimal = ZERO) -> Decimal:
+    """What a working order still holds back of its reserved asset; 0 once it is final.
+
+    `spent`: quote by which it has filled since `order.reserved` was set.
+    """
     if order.status in FINAL:
         return ZERO
     if order.role is OrderRole.STOP and order.list_client_order_id is not None:
@@ -85,9 +88,10 @@ def reserved_after(order: Order) -> Decimal:
         return (order.quantity or ZERO) - order.filled
     if order.price is not None and order.quantity is not None:
         return order.price * (order.quantity - order.filled)
-    # Market buys hold back the quote they may spend, less what is spent.
-    initial = order.quote_quantity if order.quote_quantity is not None else order.reserved + order.filled_quote
-    return max(ZERO, initial - order.filled_quote)
+    # Market buys hold back the quote they may spend, less what is spent; sized in base, that is an estimate.
+    if order.quote_quantity is not None:
+        return max(ZERO, order.quote_quantity - order.filled_quote)
+    return max(ZERO, order.reserved - spent)
 
 
 def _step(
@@ -106,7 +110,8 @@ def _step(
     status = to or order.status
     check_edge(order.status, status, resurrecting=kind is EventKind.RESURRECTED)
     after = replace(order, status=status, version=order.version + 1, **changes)
-    if "reserved" not in changes and (reserved := reserved_after(after)) != after.reserved:
+    spent = after.filled_quote - order.filled_quote
+    if "reserved" not in changes and (reserved := reserved_after(after, spent)) != after.reserved:
         after = replace(after, reserved=reserved)
     event = Event(kind, order.status, status, source, dedup_key, at_ms, payload or {})
     return Step(event, after, fill)
