@@ -10,6 +10,7 @@ No database, no clock, no I/O: the same functions decide in a backtest and in a 
 
 from app.services.strategy.candles import TIMEFRAMES, CandleColumns, timeframe_ms
 from app.services.strategy.canonical import canonical_json, version_hash
+from app.services.strategy.differences import Change, differences
 from app.services.strategy.evaluation import Evaluation, Trace, evaluate
 from app.services.strategy.history import history_problem, settled_candles, warmup_candles
 from app.services.strategy.live import unsupported_live
@@ -25,6 +26,7 @@ __all__ = [
     "TEMPLATES",
     "TIMEFRAMES",
     "CandleColumns",
+    "Change",
     "Evaluation",
     "Problem",
     "Sized",
@@ -33,6 +35,7 @@ __all__ = [
     "Trace",
     "Validation",
     "canonical_json",
+    "differences",
     "entry_refusal",
     "evaluate",
     "history_problem",

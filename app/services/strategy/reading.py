@@ -46,6 +46,7 @@ _OPS = {
     "crosses_above": "crosses above",
     "crosses_below": "crosses below",
 }
+_WITH_ARTICLE = {"highest", "lowest", "volume_sma", "supertrend_dir", "linreg_slope", "psar", "chop", "tr"}
 _SIGNS = {"add": " + ", "sub": " − ", "mul": " × ", "div": " ÷ "}
 
 
@@ -111,7 +112,7 @@ def _ref(strategy: Strategy, ref: Ref) -> str:
             return f"the {text}"
         past = f"the {series.tf} {_indicator(strategy, series)}"
         return f"{past} of {_count(ref.ago, 'candle')} before the last closed one"
-    article = "the " if series.fn in ("highest", "lowest", "volume_sma") or series.fn.startswith("bb_") else ""
+    article = "the " if series.fn in _WITH_ARTICLE or series.fn.startswith(("bb_", "kc_", "dc_")) else ""
     return f"{article}{text}" if ref.ago == 0 else f"{article}{text} as of {_count(ref.ago, 'candle')} ago"
 
 
@@ -167,7 +168,8 @@ def say_distance(strategy: Strategy, distance: Distance) -> str:
             return f"{say_number(distance.mult)} × {say_series(strategy, distance.series)}"
 
 
-def _target(strategy: Strategy, target: TakeProfit) -> str:
+def say_target(strategy: Strategy, target: TakeProfit) -> str:
+    """A target, like `at 2 R above entry sell half`."""
     share = {50: "half", 100: "all"}.get(target.close_pct, f"{target.close_pct} %")
     return f"at {say_distance(strategy, target.at)} above entry sell {share}"
 
@@ -175,7 +177,7 @@ def _target(strategy: Strategy, target: TakeProfit) -> str:
 def _protection(strategy: Strategy) -> str:
     protect = strategy.protect
     parts = ["no stop"] if protect.stop is None else [f"stop {say_distance(strategy, protect.stop)} below entry"]
-    parts += [_target(strategy, target) for target in protect.take_profit]
+    parts += [say_target(strategy, target) for target in protect.take_profit]
     if protect.trail is not None:
         once = "" if protect.trail_after_r is None else f"once {say_number(protect.trail_after_r)} R up "
         parts.append(f"{once}trail {say_distance(strategy, protect.trail)} below the highest price")
@@ -184,7 +186,8 @@ def _protection(strategy: Strategy) -> str:
     return "; ".join(parts)
 
 
-def _order(strategy: Strategy) -> str:
+def say_order(strategy: Strategy) -> str:
+    """How an entry is sent."""
     order = strategy.order
     if order.type == "market":
         return "Market orders"
@@ -192,7 +195,8 @@ def _order(strategy: Strategy) -> str:
     return f"Limit order {say_number(order.limit_offset_pct)} % below the close, {life}"
 
 
-def _sizing(sizing: Sizing) -> str:
+def say_sizing(sizing: Sizing) -> str:
+    """How large an entry is."""
     match sizing:
         case FixedQuote(quote=quote):
             return f"Spend {say_number(quote)} of the quote asset on each entry"
@@ -203,7 +207,8 @@ def _sizing(sizing: Sizing) -> str:
             return f"Risk {say_number(sizing.pct)} % of equity, never spending over {most} % of it"
 
 
-def _limits(strategy: Strategy) -> str:
+def say_limits(strategy: Strategy) -> str:
+    """The brakes on entries; "" when there are none."""
     limits = strategy.limits
     parts = []
     if limits.cooldown_bars:
@@ -223,8 +228,8 @@ def read_aloud(strategy: Strategy) -> str:
         f"On {where}, buy when {say_condition(strategy, strategy.entry)}",
         "No exit rule" if leave is None else f"Sell when {say_condition(strategy, leave)}",
         _protection(strategy),
-        _order(strategy),
-        _sizing(strategy.sizing),
-        _limits(strategy),
+        say_order(strategy),
+        say_sizing(strategy.sizing),
+        say_limits(strategy),
     ]
     return " ".join(f"{sentence[0].upper()}{sentence[1:].rstrip(',')}." for sentence in sentences if sentence)
