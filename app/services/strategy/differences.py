@@ -15,7 +15,7 @@ from app.services.strategy.reading import (
     say_sizing,
     say_target,
 )
-from app.services.strategy.rules import AllOf, AnyOf, Condition, Param, Strategy
+from app.services.strategy.rules import AllOf, AnyOf, Condition, Param, Strategy, parts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def _protection(strategy: Strategy) -> Iterator[tuple[str, str]]:
 def _conditions(path: str, old: Strategy, new: Strategy) -> Iterator[Change]:
     """What came and what went; the whole rule where `all` became `any` or the like."""
     was, now = _rule(old, path), _rule(new, path)
-    if was is None or now is None or type(was) is not type(now) or not isinstance(was, AllOf | AnyOf):
+    if not _same_group(was, now):
         texts = ["" if rule is None else say_condition(of, rule) for of, rule in ((old, was), (new, now))]
         if texts[0] != texts[1]:
             yield Change(path, texts[0], texts[1])
@@ -83,6 +83,11 @@ def _rule(strategy: Strategy, path: str) -> Condition | None:
     return strategy.entry if path == "entry" else strategy.exit
 
 
-def _clauses(strategy: Strategy, rule: AllOf | AnyOf) -> Mapping[str, str]:
-    """Clause → its path."""
-    return {say_condition(strategy, part): part.path for part in rule.parts}
+def _same_group(was: Condition | None, now: Condition | None) -> bool:
+    return type(was) is type(now) and isinstance(was, AllOf | AnyOf)
+
+
+def _clauses(strategy: Strategy, group: Condition | None) -> Mapping[str, str]:
+    """Clause → its path, for each part of a group."""
+    parts = () if group is None else parts_of(group)
+    return {say_condition(strategy, part): part.path for part in parts}
