@@ -33,7 +33,7 @@ def run(
     or not positive, when the strategy does not trade `symbol`, or for what a run cannot do.
     """
     settings = settings or Settings()
-    _check(strategy, candles, symbol or strategy.symbols[0])
+    check_run(strategy, candles, symbol or strategy.symbols[0])
     return simulated(evaluate(strategy, candles), settings, symbol or strategy.symbols[0], venue, detail)
 
 
@@ -49,7 +49,8 @@ def simulated(
     return Result(evaluation, settings, venue, symbol, first, equity, trades, fills, told, detail)
 
 
-def _check(strategy: Strategy, candles: CandleColumns, symbol: str) -> None:
+def check_run(strategy: Strategy, candles: CandleColumns, symbol: str) -> None:
+    """Raise InvalidInput for what cannot be run: see `run`."""
     check_supported(strategy)
     if symbol not in strategy.symbols:
         names = ", ".join(strategy.symbols)

@@ -38,6 +38,11 @@ class Inputs(NamedTuple):
     counts: k.Ints
 
 
+def candles_from(candles: CandleColumns, first: int) -> CandleColumns:
+    """The candles from place `first` on."""
+    return candles if first == 0 else candles.window(first, len(candles))
+
+
 def check_supported(strategy: Strategy) -> None:
     """Raise InvalidInput for what neither a backtest nor a live run does: more than one position at a time."""
     if strategy.limits.max_open != 1:
@@ -48,7 +53,7 @@ def make_inputs(
     evaluation: Evaluation, settings: Settings, first: int = 0, detail: CandleColumns | None = None
 ) -> Inputs:
     """Arrays from candle `first` on. `detail`: finer candles of the same market. Raises InvalidInput."""
-    strategy, candles = evaluation.strategy, evaluation.candles.window(first, len(evaluation.candles))
+    strategy, candles = evaluation.strategy, candles_from(evaluation.candles, first)
     check_supported(strategy)
     protect = strategy.protect
     rows: dict[str, int] = {}

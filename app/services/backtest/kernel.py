@@ -114,7 +114,7 @@ def simulate(
     is_open = False
     entered, entry_price, bought, cost, proceeds, sold, gross, fees = 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     stop, first_stop, is_trailed, trail_by, trail_from = 0.0, 0.0, False, 0.0, 0.0
-    lowest, highest, share_left, time_stop_ms = 0.0, 0.0, 100, 0
+    lowest, highest, nearest, share_left, time_stop_ms = 0.0, 0.0, 0.0, 100, 0
     is_leaving, is_ambiguous, is_resolved = False, False, False
     left_bar, day, entries_today = -1, -1, 0
 
@@ -188,6 +188,7 @@ def simulate(
                             if per_tick > 0.0:
                                 prices[k] = np.ceil(prices[k] * per_tick - near) / per_tick
                             waiting_for[k] = True
+                            nearest = min(nearest, prices[k]) if k > 0 else prices[k]
                         time_stop_ms = 0
                         if counts[TIME_STOP_BARS] > 0:
                             time_stop_ms = time_ms[decided] + timeframe_ms * (1 + counts[TIME_STOP_BARS])
@@ -215,7 +216,8 @@ def simulate(
                             is_resolved = True
                         else:
                             is_ambiguous = True
-                while is_open and step <= last:
+                can_happen = is_due or bottom <= stop or (targets > 0 and reached >= nearest)
+                while is_open and can_happen and step <= last:
                     begin, reached, bottom = whole_begin, whole_reached, whole_bottom
                     if step < last:
                         place = first + step
@@ -289,7 +291,10 @@ def simulate(
 
                 if is_open:
                     told[0] += 1
-                    lowest, highest = min(lowest, bottom), max(highest, reached)
+                    if bottom < lowest:
+                        lowest = bottom
+                    if reached > highest:
+                        highest = reached
                     if trail_by > 0.0 and highest >= trail_from and highest - trail_by > stop:
                         stop = highest - trail_by
                         if per_tick > 0.0:

@@ -2,28 +2,26 @@
 
 Conventions: daily figures are from equity at the last close of each UTC day (the first day from the starting balance;
 a day without candles has none), with the sample deviation, no risk-free rate, annualised by 365 days. Drawdown looks
-at every close. Amounts are in quote, net of fees. A figure that is not defined is None, never 0 or infinity. Sums are
-exact (`math.fsum`), so they do not depend on how a machine adds.
+at every close. Amounts are in quote, net of fees. A figure that is not defined is None, never 0 or infinity. Sums run
+in the order of time, one after the other, so they are the same on every machine.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from app.services.backtest import kernel as k
 from app.services.compiled import compiled
-from app.services.strategy import CandleColumns
+from app.services.strategy import CandleColumns, timeframe_ms
 
 Metrics = dict[str, float | int | None]
 
 DAYS_A_YEAR = 365
 _DAY_MS = 86_400_000
-_LEAST_DAYS = 2
 
 
 class Definition(NamedTuple):
@@ -99,26 +97,86 @@ DEFINITIONS: Mapping[str, Definition] = {
 
 
 @compiled
-def curve(equity: k.Floats, time_ms: k.Ints, balance: float) -> k.Floats:
-    """One pass: peak, deepest share and amount below it, longest ms below it, sum of squares, closes below."""
-    peak, peak_at = balance, 0
-    deepest, most, longest, squares, below = 0.0, 0.0, 0, 0.0, 0
-    total = 0.0
+def pass_over_curve(equity: k.Floats, time_ms: k.Ints, balance: float) -> tuple[k.Floats, k.Floats]:
+    """Equity at the end of each UTC day that has candles, and the figures of the curve named in `_CURVE`."""
+    ends = np.empty(len(equity), np.float64)
+    days, midnight = 0, (time_ms[0] // _DAY_MS + 1) * _DAY_MS
+    peak, peak_ms = balance, time_ms[0]
+    deepest, most, longest, squares, below, total = 0.0, 0.0, 0, 0.0, 0, 0.0
     for i in range(len(equity)):
         worth = equity[i]
+        if time_ms[i] >= midnight:
+            ends[days] = equity[i - 1]
+            days += 1
+            midnight = (time_ms[i] // _DAY_MS + 1) * _DAY_MS
         total += worth
-        if worth >= peak:
-            longest = max(longest, time_ms[i] - time_ms[peak_at])
-            peak, peak_at = worth, i
-        else:
+        if worth < peak:
             fall = peak - worth
             share = fall / peak
             squares += share * share
             below += 1
             deepest, most = max(deepest, share), max(most, fall)
-    if below > 0 and equity[-1] < peak:
-        longest = max(longest, time_ms[-1] - time_ms[peak_at])
-    return np.array([peak, deepest, most, float(longest), squares, float(below), total])
+            longest = max(longest, time_ms[i] - peak_ms)
+        else:
+            longest = max(longest, time_ms[i] - peak_ms) if below > 0 else longest
+            peak, peak_ms = worth, time_ms[i]
+    ends[days] = equity[-1]
+    return ends[: days + 1].copy(), np.array([peak, deepest, most, float(longest), squares, float(below), total])
+
+
+_CURVE = ("peak", "deepest", "most", "longest_ms", "squares", "below", "total")
+
+
+@compiled
+def pass_over_values(values: k.Floats) -> k.Floats:
+    """The figures of a list of results named in `_VALUES`; a value above 0 is a gain."""
+    size = len(values)
+    total, gains, losses, downside, wins, best, worst = 0.0, 0.0, 0.0, 0.0, 0, -np.inf, np.inf
+    row, is_row_of_wins, most_wins, most_losses = 0, False, 0, 0
+    for i in range(size):
+        value = values[i]
+        total += value
+        best, worst = max(best, value), min(worst, value)
+        is_win = value > 0.0
+        row = row + 1 if i > 0 and is_win == is_row_of_wins else 1
+        is_row_of_wins = is_win
+        if is_win:
+            wins += 1
+            gains += value
+            most_wins = max(most_wins, row)
+        else:
+            losses += value
+            downside += value * value
+            most_losses = max(most_losses, row)
+    mean = total / size if size > 0 else 0.0
+    spread = 0.0
+    for i in range(size):
+        spread += (values[i] - mean) * (values[i] - mean)
+    return np.array(
+        [float(size), mean, spread, gains, losses, downside, float(wins), best, worst, float(most_wins),
+         float(most_losses)]
+    )  # fmt: skip
+
+
+_VALUES = (
+    "size", "mean", "spread", "gains", "losses", "downside", "wins", "best", "worst", "most_wins", "most_losses",
+)  # fmt: skip
+
+
+class Spread:
+    """A list of results, looked at once."""
+
+    def __init__(self, values: k.Floats) -> None:
+        named = dict(zip(_VALUES, pass_over_values(values).tolist(), strict=True))
+        self.size, self.wins = int(named["size"]), int(named["wins"])
+        self.most_wins, self.most_losses = int(named["most_wins"]), int(named["most_losses"])
+        self.gains, self.losses, self.downside = named["gains"], named["losses"], named["downside"]
+        has_any = self.size > 0
+        self.mean = named["mean"] if has_any else None
+        self.best = named["best"] if has_any else None
+        self.worst = named["worst"] if has_any else None
+        #: Sample deviation; None for fewer than two.
+        self.deviation = math.sqrt(named["spread"] / (self.size - 1)) if self.size > 1 else None
 
 
 def measure(
@@ -132,63 +190,40 @@ def measure(
     fee_rate: float,
 ) -> Metrics:
     """Every metric of `DEFINITIONS`, in that order. `candles` and `equity` are those of the run, at least one."""
-    days = (int(candles.open_time_ms[-1] - candles.open_time_ms[0]) + _span(candles)) / _DAY_MS
-    rows = dict(zip(k.TRADE_COLUMNS, trade_rows.T, strict=True))
-    is_closed = rows["exit_bar"] >= 0
-    closed = {name: column[is_closed] for name, column in rows.items()}
+    days = (int(candles.open_time_ms[-1] - candles.open_time_ms[0]) + timeframe_ms(candles.timeframe)) / _DAY_MS
+    ends, passed = pass_over_curve(equity, candles.open_time_ms, balance)
+    curve = dict(zip(_CURVE, passed.tolist(), strict=True))
+    is_closed = trade_rows[:, k.TRADE_COLUMNS.index("exit_bar")] >= 0
+    closed = dict(zip(k.TRADE_COLUMNS, trade_rows[is_closed].T, strict=True))
+    held = float(candles.close[-1]) / (float(candles.open[0]) * (1.0 + fee_rate)) - 1.0
     found: Metrics = {
-        **_returns(candles, equity, balance, fee_rate, days),
-        **_drawdowns(candles, equity, balance),
+        **_returns(float(equity[-1]), balance, held, days),
+        **_daily(ends, balance),
+        **_drawdowns(curve, len(equity)),
         **_trades(closed),
-        **_activity(fill_rows, equity, len(closed["exit_bar"]), days),
+        **_held(closed),
+        **_activity(fill_rows, curve["total"] / len(equity)),
         **_exits(closed, told),
     }
     found["open_trades"] = int(len(is_closed) - is_closed.sum())
+    found["trades_a_day"] = len(closed["exit_bar"]) / days
     found["exposure_pct"] = 100.0 * int(told[0]) / len(equity)
     drawdown, cagr = found["max_drawdown_pct"], found["cagr_pct"]
     found["calmar"] = cagr / drawdown if cagr is not None and drawdown else None
     return {name: found[name] for name in DEFINITIONS}
 
 
-def _span(candles: CandleColumns) -> int:
-    return int(candles.close_time_ms[-1] - candles.open_time_ms[-1])
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
-
-
 def _ratio(above: float | None, below: float | None) -> float | None:
     return above / below if above is not None and below else None
 
 
-def _deviation(values: Sequence[float]) -> float | None:
-    """Sample deviation; None for fewer than two values."""
-    if len(values) < _LEAST_DAYS:
-        return None
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+def _pct(share: float | None) -> float | None:
+    return None if share is None else 100.0 * share
 
 
-def daily_returns(candles: CandleColumns, equity: k.Floats, balance: float) -> list[float]:
-    """Return of each UTC day that has candles, from the close before (the starting balance on the first)."""
-    day = candles.open_time_ms // _DAY_MS
-    last = np.append(np.flatnonzero(day[1:] != day[:-1]), len(day) - 1)
-    worth = np.concatenate(([balance], equity[last]))
-    return [after / before - 1.0 for before, after in zip(worth[:-1].tolist(), worth[1:].tolist(), strict=True)]
-
-
-def _returns(candles: CandleColumns, equity: k.Floats, balance: float, fee_rate: float, days: float) -> Metrics:
-    final = float(equity[-1])
-    held = float(candles.close[-1]) / (float(candles.open[0]) * (1.0 + fee_rate)) - 1.0
-    daily = daily_returns(candles, equity, balance)
-    mean, deviation = _mean(daily), _deviation(daily)
-    enough = deviation is not None and mean is not None
-    downside = math.sqrt(math.fsum(min(value, 0.0) ** 2 for value in daily) / len(daily))
-    year = math.sqrt(DAYS_A_YEAR)
+def _returns(final: float, balance: float, held: float, days: float) -> Metrics:
     return {
         "days": days,
-        "candles": len(equity),
         "start_balance": balance,
         "final_equity": final,
         "net_profit": final - balance,
@@ -196,76 +231,88 @@ def _returns(candles: CandleColumns, equity: k.Floats, balance: float, fee_rate:
         "cagr_pct": 100.0 * ((final / balance) ** (DAYS_A_YEAR / days) - 1.0) if days >= 1 else None,
         "buy_hold_pct": 100.0 * held,
         "excess_pct": 100.0 * (final / balance - 1.0 - held),
-        "volatility_pct": 100.0 * deviation * year if deviation is not None else None,
-        "sharpe": mean / deviation * year if enough and mean is not None and deviation else None,
-        "sortino": mean / downside * year if enough and mean is not None and downside else None,
-        "omega": _ratio(math.fsum(v for v in daily if v > 0), -math.fsum(v for v in daily if v < 0)),
-        "best_day_pct": 100.0 * max(daily),
-        "worst_day_pct": 100.0 * min(daily),
     }
 
 
-def _drawdowns(candles: CandleColumns, equity: k.Floats, balance: float) -> Metrics:
-    peak, deepest, most, longest, squares, below, _total = curve(equity, candles.open_time_ms, balance).tolist()
+def _daily(ends: k.Floats, balance: float) -> Metrics:
+    before = np.concatenate((np.array([balance]), ends[:-1]))
+    daily = Spread(ends / before - 1.0)
+    year = math.sqrt(DAYS_A_YEAR)
+    enough = daily.mean is not None and daily.deviation is not None
+    downside = math.sqrt(daily.downside / daily.size)
+    mean = daily.mean if enough else None
+    sharpe, sortino = _ratio(mean, daily.deviation), _ratio(mean, downside)
     return {
-        "peak_equity": peak,
-        "max_drawdown_pct": 100.0 * deepest,
-        "max_drawdown_quote": most,
-        "max_drawdown_days": longest / _DAY_MS,
-        "ulcer_index": 100.0 * math.sqrt(squares / len(equity)),
-        "under_water_pct": 100.0 * below / len(equity),
+        "volatility_pct": None if daily.deviation is None else 100.0 * daily.deviation * year,
+        "sharpe": None if sharpe is None else sharpe * year,
+        "sortino": None if sortino is None else sortino * year,
+        "omega": _ratio(daily.gains, -daily.losses),
+        "best_day_pct": _pct(daily.best),
+        "worst_day_pct": _pct(daily.worst),
+    }
+
+
+def _drawdowns(curve: Mapping[str, float], size: int) -> Metrics:
+    return {
+        "candles": size,
+        "peak_equity": curve["peak"],
+        "max_drawdown_pct": 100.0 * curve["deepest"],
+        "max_drawdown_quote": curve["most"],
+        "max_drawdown_days": curve["longest_ms"] / _DAY_MS,
+        "ulcer_index": 100.0 * math.sqrt(curve["squares"] / size),
+        "under_water_pct": 100.0 * curve["below"] / size,
     }
 
 
 def _trades(closed: Mapping[str, k.Floats]) -> Metrics:
-    pnl = (closed["proceeds"] - closed["cost"]).tolist()
-    share = ((closed["proceeds"] / closed["cost"] - 1.0) * 100.0).tolist()
-    bars = (closed["exit_bar"] - closed["entry_bar"]).tolist()
-    wins, losses = [p for p in pnl if p > 0], [p for p in pnl if p <= 0]
-    rate = _ratio(len(wins), len(pnl))
-    avg_win, avg_loss = _mean(wins), _mean(losses)
+    profit = closed["proceeds"] - closed["cost"]
+    pnl, share = Spread(profit), Spread(profit / closed["cost"])
+    risk = (closed["entry_price"] - closed["stop"]) * closed["quantity"]
+    has_risk = (closed["stop"] > 0) & (risk > 0)
+    rate = _ratio(pnl.wins, pnl.size)
+    lost = pnl.size - pnl.wins
+    avg_win, avg_loss = _ratio(pnl.gains, pnl.wins), _ratio(pnl.losses, lost)
     payoff = _ratio(avg_win, None if avg_loss is None else -avg_loss)
-    risk = ((closed["entry_price"] - closed["stop"]) * closed["quantity"]).tolist()
-    in_r = [p / r for p, r, stop in zip(pnl, risk, closed["stop"].tolist(), strict=True) if stop > 0 and r > 0]
-    runs = [(win, sum(1 for _ in group)) for win, group in groupby(p > 0 for p in pnl)]
-    deviation = _deviation(pnl)
-    mean = _mean(pnl)
+    sqn = _ratio(pnl.mean, pnl.deviation)
     return {
-        "trades": len(pnl),
-        "wins": len(wins),
-        "losses": len(losses),
-        "win_rate_pct": None if rate is None else 100.0 * rate,
-        "profit_factor": _ratio(math.fsum(wins), -math.fsum(losses)),
-        "expectancy": mean,
-        "expectancy_pct": _mean(share),
-        "expectancy_r": _mean(in_r),
-        "best_trade_pct": max(share, default=None),
-        "worst_trade_pct": min(share, default=None),
+        "trades": pnl.size,
+        "wins": pnl.wins,
+        "losses": lost,
+        "win_rate_pct": _pct(rate),
+        "profit_factor": _ratio(pnl.gains, -pnl.losses) if pnl.size else None,
+        "expectancy": pnl.mean,
+        "expectancy_pct": _pct(share.mean),
+        "expectancy_r": Spread(profit[has_risk] / risk[has_risk]).mean,
+        "best_trade_pct": _pct(share.best),
+        "worst_trade_pct": _pct(share.worst),
         "avg_win": avg_win,
         "avg_loss": avg_loss,
         "payoff": payoff,
         "kelly_pct": 100.0 * (rate - (1.0 - rate) / payoff) if rate is not None and payoff else None,
-        "sqn": math.sqrt(len(pnl)) * mean / deviation if mean is not None and deviation else None,
-        "avg_bars": _mean(bars),
-        "avg_bars_win": _mean([b for b, p in zip(bars, pnl, strict=True) if p > 0]),
-        "avg_bars_loss": _mean([b for b, p in zip(bars, pnl, strict=True) if p <= 0]),
-        "max_bars": int(max(bars)) if bars else None,
-        "max_wins_in_row": max((size for win, size in runs if win), default=0),
-        "max_losses_in_row": max((size for win, size in runs if not win), default=0),
-        "avg_mae_pct": _mean((100.0 * (closed["lowest"] / closed["entry_price"] - 1.0)).tolist()),
-        "avg_mfe_pct": _mean((100.0 * (closed["highest"] / closed["entry_price"] - 1.0)).tolist()),
+        "sqn": None if sqn is None else math.sqrt(pnl.size) * sqn,
+        "max_wins_in_row": pnl.most_wins,
+        "max_losses_in_row": pnl.most_losses,
     }
 
 
-def _activity(fill_rows: k.Floats, equity: k.Floats, trades: int, days: float) -> Metrics:
-    fills = dict(zip(k.FILL_COLUMNS, fill_rows.T, strict=True))
-    turnover = math.fsum((fills["price"] * fills["quantity"]).tolist())
+def _held(closed: Mapping[str, k.Floats]) -> Metrics:
+    bars = closed["exit_bar"] - closed["entry_bar"]
+    has_won = closed["proceeds"] > closed["cost"]
+    longest = Spread(bars).best
     return {
-        "fees": math.fsum(fills["fee"].tolist()),
-        "turnover": turnover,
-        "turnover_ratio": turnover / float(np.mean(equity)),
-        "trades_a_day": trades / days,
+        "avg_bars": Spread(bars).mean,
+        "avg_bars_win": Spread(bars[has_won]).mean,
+        "avg_bars_loss": Spread(bars[~has_won]).mean,
+        "max_bars": None if longest is None else int(longest),
+        "avg_mae_pct": _pct(Spread(closed["lowest"] / closed["entry_price"] - 1.0).mean),
+        "avg_mfe_pct": _pct(Spread(closed["highest"] / closed["entry_price"] - 1.0).mean),
     }
+
+
+def _activity(fill_rows: k.Floats, mean_equity: float) -> Metrics:
+    fills = dict(zip(k.FILL_COLUMNS, fill_rows.T, strict=True))
+    turnover = Spread(fills["price"] * fills["quantity"]).gains
+    return {"fees": Spread(fills["fee"]).gains, "turnover": turnover, "turnover_ratio": turnover / mean_equity}
 
 
 def _exits(closed: Mapping[str, k.Floats], told: k.Ints) -> Metrics:

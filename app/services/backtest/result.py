@@ -11,6 +11,7 @@ import numpy as np
 
 from app.services.backtest import kernel as k
 from app.services.backtest.identity import candle_data_version, result_hash
+from app.services.backtest.inputs import candles_from
 from app.services.backtest.metrics import Metrics, measure
 from app.services.backtest.settings import Settings
 from app.services.backtest.warnings import Warning_, warn
@@ -102,7 +103,7 @@ class Result:
     @cached_property
     def candles(self) -> CandleColumns:
         """The candles of the run."""
-        return self.evaluation.candles.window(self.first, len(self.evaluation.candles))
+        return candles_from(self.evaluation.candles, self.first)
 
     @property
     def closed_rows(self) -> k.Floats:

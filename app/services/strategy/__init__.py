@@ -12,6 +12,7 @@ from app.services.strategy.candles import TIMEFRAMES, CandleColumns, timeframe_m
 from app.services.strategy.canonical import canonical_json, version_hash
 from app.services.strategy.differences import Change, differences
 from app.services.strategy.evaluation import Evaluation, Trace, evaluate
+from app.services.strategy.frames import SharedSeries
 from app.services.strategy.history import history_problem, settled_candles, warmup_candles
 from app.services.strategy.live import unsupported_live
 from app.services.strategy.problems import Problem
@@ -29,6 +30,7 @@ __all__ = [
     "Change",
     "Evaluation",
     "Problem",
+    "SharedSeries",
     "Sized",
     "Strategy",
     "Template",

@@ -20,7 +20,7 @@ from app.domain.errors import InvalidInput
 from app.domain.money import plain
 from app.services.strategy import logic
 from app.services.strategy.candles import CandleColumns, Floats
-from app.services.strategy.frames import Frames
+from app.services.strategy.frames import Frames, SharedSeries
 from app.services.strategy.logic import Truths
 from app.services.strategy.reading import say_condition, say_distance, say_operand
 from app.services.strategy.rules import (
@@ -241,12 +241,13 @@ def _json(value: np.float64) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def evaluate(strategy: Strategy, candles: CandleColumns) -> Evaluation:
+def evaluate(strategy: Strategy, candles: CandleColumns, shared: SharedSeries | None = None) -> Evaluation:
     """Evaluate every bar. Pure: same strategy and candles, same bits.
 
-    Only closed candles may be given. Raises InvalidInput when their timeframe is not the strategy's.
+    Only closed candles may be given. `shared`: series computed over these very candles before, to be used again.
+    Raises InvalidInput when the candles' timeframe is not the strategy's.
     """
-    frames = Frames(strategy, candles)
+    frames = Frames(strategy, candles, shared)
     conditions = Conditions(frames)
     entry = conditions.truth(strategy.entry)
     exit_ = np.zeros(len(candles), np.int8) if strategy.exit is None else conditions.truth(strategy.exit)
