@@ -98,4 +98,3 @@ async def test_symbols_are_found_by_their_assets(world: World) -> None:
     async with world.store.transaction() as tx:
         assert await tx.symbols_between(world.account_id, {"BTC", "USDT"}) == ["BTCUSDT"]
         assert await tx.symbols_between(world.account_id, {"BTC"}) == []
-        assert await tx.symbols_of(world.account_id, {"BTC"}) == []

@@ -39,6 +39,7 @@ class Monitor:
     _seen_sent: dict[int, int] = field(default_factory=dict)
     _seen_orders: dict[int, int] = field(default_factory=dict)
     _seen_incidents: int = 0
+    _seen_adjustments: int = 0
     _dust: dict[int, Decimal] = field(default_factory=dict)  # what a plan left unsold when it closed, if that was dust
 
     def __post_init__(self) -> None:
@@ -60,6 +61,10 @@ class Monitor:
             self._by_client_id[order.account_id, order.client_order_id] = order_id
             self._history(order, after)
             self._amounts(order, after, known_events)
+        for place in list(after.adjustments)[self._seen_adjustments :]:
+            key, change = place[:2], after.adjustments[place].change
+            self._totals[key] = self._totals.get(key, ZERO) + change
+        self._seen_adjustments = len(after.adjustments)
         if len(after.incidents) != self._seen_incidents:
             for kind, words, _, order_id in after.incidents[self._seen_incidents :]:
                 self._incident(kind, words, after.orders.get(order_id or 0))
@@ -205,10 +210,22 @@ class Monitor:
             found += self._orders_differ(account_id, line, books)
             theirs = line.exchange.totals()
             for asset in sorted({*theirs} | {a for owner, a in books.totals if owner == account_id}):
-                ours = books.totals.get((account_id, asset), ZERO) + self.external.get((account_id, asset), ZERO)
+                ours = books.totals.get((account_id, asset), ZERO)
                 if ours != theirs.get(asset, ZERO):
                     found.append(f"account {account_id}: {ours} {asset} in our books, {theirs.get(asset, ZERO)} there")
-        return found + self._unprotected(books)
+        return found + self._external_differ(books) + self._unprotected(books)
+
+    def _external_differ(self, books: Books) -> list[str]:
+        """I8: what happened elsewhere is booked as that, and nothing else is."""
+        booked: dict[tuple[int, str], Decimal] = {}
+        for (account_id, asset, _), adjustment in books.adjustments.items():
+            key = (account_id, asset)
+            booked[key] = booked.get(key, ZERO) + adjustment.change
+        return [
+            f"account {key[0]}: {self.external.get(key, ZERO)} {key[1]} came from elsewhere, {booked.get(key, ZERO)} booked"
+            for key in sorted({*booked, *self.external})
+            if booked.get(key, ZERO) != self.external.get(key, ZERO)
+        ]
 
     def _orders_differ(self, account_id: int, line: Line, books: Books) -> list[str]:
         found = []

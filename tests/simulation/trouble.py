@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from app.domain.orders import OrderType, Side, TimeInForce
+from app.domain.positions import balance_changes
 from app.services.exchange.protocol import OrderRequest
 from tests.simulation.invariants import OURS
 from tests.simulation.wire import Line, _at_once
@@ -156,20 +157,33 @@ class Trouble:
             world.say("exchange", f"late fill of {order.client_order_id}", quantity)
 
     def _foreign_activity(self, account_id: int) -> None:
-        """Somebody deposits, or leaves an order of another program far from the market."""
+        """Somebody deposits or withdraws, or another program leaves an order or trades."""
         world = self._world
         world.nemesis.count("foreign activity")
-        exchange, key = world.lines[account_id].exchange, (account_id, "USDT")
-        if self._rng.random() < 0.5:
-            amount = D(self._rng.randrange(1, 50))
+        exchange, drawn = world.lines[account_id].exchange, self._rng.random()
+        if drawn < 0.5:
+            amount = D(self._rng.randrange(1, 50)) * (1 if drawn < 0.3 else -1)
+            if _at_once(exchange.balances())["USDT"].free + amount < 0:
+                return
             exchange.deposit("USDT", amount)
-            world.monitor.external[key] = world.monitor.external.get(key, D(0)) + amount
-            world.say("foreign", f"deposits on account {account_id}", amount)
+            self._came(account_id, "USDT", amount)
+            world.say("foreign", f"moves money of account {account_id}", amount)
             return
         self._foreign += 1
-        request = OrderRequest(
-            f"other-{self._foreign}", "BTCUSDT", Side.BUY, OrderType.LIMIT, TimeInForce.GTC, D(1), price=D("5.00")
-        )
+        name, symbol = f"other-{self._foreign}", self._rng.choice(world.symbols)
+        if drawn < 0.7:
+            request = OrderRequest(name, symbol, Side.BUY, OrderType.LIMIT, TimeInForce.GTC, D(1), price=D("5.00"))
+        else:
+            side = self._rng.choice((Side.BUY, Side.SELL))
+            request = OrderRequest(name, symbol, side, OrderType.MARKET, quantity=D("0.6"))
         now_ms = world.now_ms()
         _at_once(exchange.place(request, signed_timestamp_ms=now_ms, recv_window_ms=5_000))
-        world.say("foreign", f"an order on account {account_id}", request.client_order_id)
+        made = [order for order in exchange.book() if order.client_order_id == name]
+        for fill in (fill for order in made for fill in order.fills):
+            for asset, change in balance_changes(request.side, fill, symbol[:3], "USDT").items():
+                self._came(account_id, asset, change)
+        world.say("foreign", f"{request.side} {request.type} on account {account_id}", name)
+
+    def _came(self, account_id: int, asset: str, change: Decimal) -> None:
+        external, key = self._world.monitor.external, (account_id, asset)
+        external[key] = external.get(key, D(0)) + change

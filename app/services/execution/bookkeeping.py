@@ -280,6 +280,12 @@ def apply_report(
     return Applied(current, tuple(steps), incident=incident)
 
 
+def is_old_news(order: Order, report: ExchangeReport) -> bool:
+    """Whether a report about a working order only says what the book says already; then it need not be locked."""
+    is_working = order.status in (S.OPEN, S.PARTIALLY_FILLED, S.CANCELING) and report.status in WORKING_WORDS
+    return is_working and order.exchange_order_id == report.exchange_order_id and order.filled == report.executed
+
+
 def apply_trades(
     order: Order, known_trade_ids: Collection[int], fills: Iterable[Fill], *, source: EventSource, at_ms: int
 ) -> Applied:
@@ -426,4 +432,5 @@ def death_bound_ms(order: Order, *, engine_timeout_ms: int, visibility_margin_ms
     """
     adopted = order.exchange_order_id is not None
     require(order.signed_timestamp_ms is not None or adopted, "only a sent order has a bound", order_id=order.id)
-    return (order.signed_timestamp_ms or order.created_at_ms) + (order.recv_window_ms or 0) + engine_timeout_ms + visibility_margin_ms
+    sent_ms = order.signed_timestamp_ms or order.created_at_ms
+    return sent_ms + (order.recv_window_ms or 0) + engine_timeout_ms + visibility_margin_ms

@@ -2,30 +2,32 @@
 
 The exchange is authoritative for status and fills, our database for intent. An error while asking is no
 information: the pass ends with that error and changes nothing more. Repairs go through the same function as
-every other report.
+every other report. A pass asks about orders first, then reads trades, then compares balances: they are the
+checksum of all that was booked, so where they agree no trade is missing, and where they differ trades are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 
 from app.domain.clock import Clock
 from app.domain.errors import IllegalTransition, InvariantViolated
-from app.domain.money import ZERO, plain
-from app.domain.orders import IN_FLIGHT, EventSource, ExchangeReport, Order, OrderStatus
-from app.services.exchange.classification import TIMESTAMP_OUTSIDE_WINDOW
-from app.services.exchange.protocol import AskingFailed, ExchangeTrade, Found, TradingSession
-from app.services.execution import bookkeeping
+from app.models.reconciling import DifferenceState
+from app.services.exchange.protocol import AskingFailed, TradingSession
+from app.services.execution.looks import Look, cheapest_way
+from app.services.execution.reconcile_balances import BalanceLooks
+from app.services.execution.reconcile_foreign import Strangers
+from app.services.execution.reconcile_orders import OrderLooks, counted
+from app.services.execution.reconcile_trades import WINDOW_MS, TradeLooks
 from app.services.execution.store import Store
-from app.services.execution.store_reconciling import PassResult
-from app.services.execution.submit import BooksContradict, ForeignOrder, Submitter, record, session_of
+from app.services.execution.store_reconciling import BALANCES, FOREIGN, ORDERS, TRADES, PassResult
+from app.services.execution.submit import BooksContradict, Submitter, session_of
 
-#: How far back history is swept for orders and fills we do not know. Non-final orders are asked at any age.
-WINDOW_MS = 24 * 3_600_000
-#: An order sent within this time is left to its own answer and the stream.
-GRACE_MS = 3_000
-#: Pauses between looks at balances that differ.
-BALANCE_PAUSES_S = (0.3, 1.0)
+RECOVERY = "recovery"
+#: Symbols whose trades are read because both their assets differ, at most in one pass.
+MOST_EXPLAINING = 5
 
 
 class Reconciler:

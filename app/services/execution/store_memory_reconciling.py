@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.domain.errors import require
 from app.domain.money import ZERO
+from app.domain.orders import IN_FLIGHT, OrderStatus
 from app.models.execution import AccountState
 from app.models.reconciling import DifferenceState
 from app.services.execution.store_reconciling import Adjustment, DifferenceRecord, PassResult, RunHolding
@@ -46,6 +47,10 @@ class MemoryReconciling:
         place = next(place for place, d in self.books.differences.items() if d.id == difference_id)
         self.books.closed_differences = (*self.books.closed_differences, (self.books.differences.pop(place), state))
 
+    async def answer_difference(self, difference_id: int, note: str) -> None:
+        place = next(place for place, d in self.books.differences.items() if d.id == difference_id)
+        self.books.differences[place] = replace(self.books.differences[place], wanted="", wanted_by="")
+
     async def trade_cursor(self, account_id: int, symbol: str) -> int | None:
         return self.books.cursors.get((account_id, symbol))
 
@@ -80,18 +85,21 @@ class MemoryReconciling:
         rules = self.books.rules.values()
         return sorted(r.symbol for r in rules if r.base_asset in assets and r.quote_asset in assets)
 
-    async def symbols_of(self, account_id: int, assets: Collection[str]) -> Sequence[str]:
-        traded = {o.symbol for o in self.books.orders.values() if o.account_id == account_id}
-        known = (self.books.rules[symbol] for symbol in traded if symbol in self.books.rules)
-        return sorted(r.symbol for r in known if r.base_asset in assets or r.quote_asset in assets)
-
-    async def runs_holding(self, account_id: int, asset: str) -> Sequence[RunHolding]:
+    async def runs_holding(self, account_id: int) -> Sequence[RunHolding]:
         found = [
-            RunHolding(run_id, symbol, quantity)
+            RunHolding(run_id, symbol, self.books.rules[symbol].base_asset, quantity)
             for (owner, run_id, symbol), quantity in self.books.held.items()
-            if owner == account_id and run_id and quantity > 0 and self.books.rules[symbol].base_asset == asset
+            if owner == account_id and run_id and quantity > 0
         ]
         return sorted(found, key=lambda h: (-h.run_id, h.symbol))
+
+    async def in_doubt(self, account_id: int, since_ms: int) -> bool:
+        sent = (o for o in self.books.orders.values() if o.account_id == account_id and o.exchange_order_id is None)
+        return any(
+            o.status in IN_FLIGHT or (o.status is OrderStatus.EXPIRED and o.signed_timestamp_ms >= since_ms)
+            for o in sent
+            if o.signed_timestamp_ms is not None
+        )
 
     async def take_from_run(
         self, account_id: int, holding: RunHolding, quantity: Decimal, *, reason: str, at_ms: int
@@ -109,6 +117,9 @@ class MemoryReconciling:
 
     async def close_incidents(self, kind: str, *, account_id: int | None = None, key: str) -> None:
         self.books.open_incidents.pop((kind, account_id, key), None)
+
+    async def incident_keys(self, account_id: int) -> set[tuple[str, str]]:
+        return {(kind, key) for kind, owner, key in self.books.open_incidents if owner == account_id}
 
     async def hold_accounts(self) -> Sequence[int]:
         held = [a for a in self.books.accounts.values() if a.state in (AccountState.ACTIVE, AccountState.RECOVERING)]

@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import and_, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.database.hints import tell_browsers, wake_worker
 from app.domain.clock import to_datetime, to_ms
+from app.domain.orders import IN_FLIGHT, OrderStatus
 from app.models.execution import Account, AccountState, FillRow, Incident, OrderRow, ReconciliationPass, SymbolRow
 from app.models.portfolio import AdjustmentKind, BalanceAdjustment, PositionRow
 from app.models.reconciling import Difference, DifferenceState, TradeCursor
@@ -63,6 +64,11 @@ class PostgresReconciling:
         mine = update(Difference).where(col(Difference.id) == difference_id)
         closed = mine.values(values).returning(col(Difference.account_id))
         await self._tell_account((await self.session.execute(closed)).scalar_one())
+
+    async def answer_difference(self, difference_id: int, note: str) -> None:
+        mine = update(Difference).where(col(Difference.id) == difference_id)
+        answered = mine.values(wanted="", wanted_by="", note=note).returning(col(Difference.account_id))
+        await self._tell_account((await self.session.execute(answered)).scalar_one())
 
     async def trade_cursor(self, account_id: int, symbol: str) -> int | None:
         mine = (col(TradeCursor.account_id) == account_id, col(TradeCursor.symbol) == symbol)
@@ -129,32 +135,33 @@ class PostgresReconciling:
         return 0 if begun is None else to_ms(begun)
 
     async def symbols_between(self, account_id: int, assets: Collection[str]) -> Sequence[str]:
-        base, quote = SymbolRow.rules["base_asset"].astext, SymbolRow.rules["quote_asset"].astext
-        return await self._symbols(account_id, base.in_(list(assets)), quote.in_(list(assets)))
-
-    async def symbols_of(self, account_id: int, assets: Collection[str]) -> Sequence[str]:
-        base, quote = SymbolRow.rules["base_asset"].astext, SymbolRow.rules["quote_asset"].astext
-        traded = select(col(OrderRow.symbol)).where(col(OrderRow.account_id) == account_id)
-        touched = or_(base.in_(list(assets)), quote.in_(list(assets)))
-        return await self._symbols(account_id, col(SymbolRow.symbol).in_(traded), touched)
-
-    async def _symbols(self, account_id: int, *conditions: Any) -> Sequence[str]:
         kind = select(col(Account.kind)).where(col(Account.id) == account_id).scalar_subquery()
-        statement = select(col(SymbolRow.symbol)).where(col(SymbolRow.kind) == kind, *conditions)
+        names = [col(SymbolRow.rules)[name].astext.in_(list(assets)) for name in ("base_asset", "quote_asset")]
+        statement = select(col(SymbolRow.symbol)).where(col(SymbolRow.kind) == kind, *names)
         return sorted(await self.session.scalars(statement))
 
-    async def runs_holding(self, account_id: int, asset: str) -> Sequence[RunHolding]:
-        statement = (
-            select(col(PositionRow.run_id), col(PositionRow.symbol), col(PositionRow.quantity))
-            .where(
-                col(PositionRow.account_id) == account_id,
-                col(PositionRow.base_asset) == asset,
-                col(PositionRow.run_id) > 0,
-                col(PositionRow.quantity) > 0,
-            )
-            .order_by(col(PositionRow.run_id).desc(), col(PositionRow.symbol))
+    async def runs_holding(self, account_id: int) -> Sequence[RunHolding]:
+        held = (
+            col(PositionRow.run_id),
+            col(PositionRow.symbol),
+            col(PositionRow.base_asset),
+            col(PositionRow.quantity),
         )
+        mine = (col(PositionRow.account_id) == account_id, col(PositionRow.run_id) > 0, col(PositionRow.quantity) > 0)
+        statement = select(*held).where(*mine).order_by(col(PositionRow.run_id).desc(), col(PositionRow.symbol))
         return [RunHolding(*row) for row in (await self.session.execute(statement)).all()]
+
+    async def in_doubt(self, account_id: int, since_ms: int) -> bool:
+        unconfirmed = select(col(OrderRow.id)).where(
+            col(OrderRow.account_id) == account_id,
+            col(OrderRow.exchange_order_id).is_(None),
+            col(OrderRow.signed_timestamp_ms).is_not(None),
+            or_(
+                col(OrderRow.status).in_([s.value for s in IN_FLIGHT]),
+                and_(col(OrderRow.status) == OrderStatus.EXPIRED.value, col(OrderRow.signed_timestamp_ms) >= since_ms),
+            ),
+        )
+        return (await self.session.execute(unconfirmed.limit(1))).first() is not None
 
     async def take_from_run(
         self, account_id: int, holding: RunHolding, quantity: Decimal, *, reason: str, at_ms: int
@@ -194,6 +201,11 @@ class PostgresReconciling:
         healed = statement.values(closed_at=func.now(), closed_by="worker").returning(col(Incident.id))
         if (await self.session.execute(healed)).first() is not None:
             await tell_browsers(self.session, "service", user_id=None)
+
+    async def incident_keys(self, account_id: int) -> set[tuple[str, str]]:
+        mine = (col(Incident.account_id) == account_id, col(Incident.closed_at).is_(None), col(Incident.key) != "")
+        found = await self.session.execute(select(col(Incident.kind), col(Incident.key)).where(*mine))
+        return {(kind, key) for kind, key in found.all()}
 
     async def hold_accounts(self) -> Sequence[int]:
         statement = update(Account).where(col(Account.state).in_(_IN_USE))

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
 
+from app.domain.money import plain
+from app.domain.orders import IN_FLIGHT, Order
+
 #: What a pass may have compared; `agrees` is said of orders and balances together.
 ORDERS, TRADES, BALANCES, FOREIGN = "orders", "trades", "balances", "foreign orders"
 #: In the audit log: an order's state or fills were taken over from the exchange.
@@ -68,6 +71,7 @@ class RunHolding:
 
     run_id: int
     symbol: str
+    asset: str
     quantity: Decimal
 
 
@@ -87,6 +91,10 @@ class ReconcilingTransaction(Protocol):
 
     async def close_difference(self, difference_id: int, state: str, *, by: str, note: str, at_ms: int) -> None:
         """It stands no longer."""
+        ...
+
+    async def answer_difference(self, difference_id: int, note: str) -> None:
+        """What was wanted cannot be done; `note` says why."""
         ...
 
     async def trade_cursor(self, account_id: int, symbol: str) -> int | None:
@@ -117,12 +125,12 @@ class ReconcilingTransaction(Protocol):
         """Symbols of the account's exchange with both base and quote among these assets."""
         ...
 
-    async def symbols_of(self, account_id: int, assets: Collection[str]) -> Sequence[str]:
-        """Symbols that the account has orders of, with base or quote among these assets."""
+    async def runs_holding(self, account_id: int) -> Sequence[RunHolding]:
+        """What runs hold, newest run first."""
         ...
 
-    async def runs_holding(self, account_id: int, asset: str) -> Sequence[RunHolding]:
-        """Runs that hold this asset as their symbol's base, newest run first."""
+    async def in_doubt(self, account_id: int, since_ms: int) -> bool:
+        """Whether an order was sent and never confirmed: not decided yet, or given up and sent since then."""
         ...
 
     async def take_from_run(
@@ -137,6 +145,10 @@ class ReconcilingTransaction(Protocol):
 
     async def close_incidents(self, kind: str, *, account_id: int | None = None, key: str) -> None:
         """Close the open incident with this key: what it told of has healed."""
+        ...
+
+    async def incident_keys(self, account_id: int) -> set[tuple[str, str]]:
+        """(kind, key) of the account's open incidents that can heal."""
         ...
 
     async def hold_accounts(self) -> Sequence[int]:
