@@ -414,9 +414,9 @@ async def test_money_that_came_from_outside_is_shown_and_not_corrected_in_silenc
     desk.exchange.deposit("USDT", D(5))
     result = await desk.reconcile()
 
-    assert result.differences == [
-        {"what": "balance", "asset": "USDT", "ours": "1000", "exchange": "1005", "repaired": False}
-    ]
+    balance = {"asset": "USDT", "ours": "1000", "exchange": "1005", "difference": "5"}
+    assert result.differences == [{"what": "balance", **balance, "repaired": False}]
+    assert not result.agrees
 
 
 async def test_an_exchange_that_contradicts_the_books_freezes_its_account_and_no_other(desk: Desk) -> None:

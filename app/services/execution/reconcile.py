@@ -38,182 +38,92 @@ class Reconciler:
     ) -> None:
         self._store = store
         self._sessions = sessions
-        self._submitter = submitter
         self._clock = clock
-        self._strangers: set[tuple[int, str, int]] = set()  # (account, symbol, number) of orders that are not ours
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        strangers = Strangers(store, sessions, submitter, clock)
+        self._trades = TradeLooks(store, sessions, submitter, clock, strangers)
+        self._orders = OrderLooks(store, sessions, submitter, clock, strangers, self._trades)
+        self._balances = BalanceLooks(store, sessions, clock)
 
-    async def run(self, account_id: int, *, trigger: str, sweep_history: bool = False) -> PassResult:
-        """One pass: every non-final order, fills of the last 24 h (`sweep_history`), balances.
+    async def run(
+        self, account_id: int, *, trigger: str, look: Look | None = None, sweep_history: bool = False
+    ) -> PassResult:
+        """One pass: what `look` says, by default every working order and the balances; one at a time an account.
 
+        `sweep_history` lists all open orders and reads orders and trades of the last 24 h as well.
         Never raises for what the exchange or the network did: `error` says it, `agrees` is then False.
         """
-        result = PassResult(account_id, trigger, self._clock.now_ms())
-        try:
-            self._session(account_id)
-            await self._orders(result)
-            await self._history(result, since_ms=self._clock.exchange_now_ms() - WINDOW_MS, full=sweep_history)
-            await self._balances(result)
-            result.agrees = result.unresolved == 0 and all(d["repaired"] for d in result.differences)
-        except AskingFailed as failure:
-            result.error = failure.reason
-            if failure.code == TIMESTAMP_OUTSIDE_WINDOW:
-                self._submitter.clock_refused(account_id)
-            if failure.freezes_account:
-                async with self._store.transaction() as tx:
-                    await tx.freeze_account(account_id, f"the exchange refused the key: {failure.reason}")
-        except (BooksContradict, IllegalTransition) as broken:
-            result.error = broken.message
-        except InvariantViolated as broken:
-            result.error = f"our books and the exchange contradict each other: {broken}"
-            async with self._store.transaction() as tx:
-                await tx.freeze_account(account_id, result.error)
-        result.finished_ms = self._clock.now_ms()
-        async with self._store.transaction() as tx:
-            await tx.record_pass(result)
-        return result
-
-    def _session(self, account_id: int) -> TradingSession:
-        return session_of(self._sessions, account_id)
-
-    async def _orders(self, result: PassResult) -> None:
-        """Every order the exchange may know: from the list of open orders, else one by one."""
-        settled_ms = self._clock.exchange_now_ms() - GRACE_MS
-        async with self._store.transaction() as tx:
-            in_flight = await tx.in_flight(result.account_id)
-        # What was sent a moment ago is still on its ordinary way; at recovery nothing is.
-        fresh = set() if result.trigger == "recovery" else {o.id for o in in_flight if _sent_ms(o) > settled_ms}
-        before = [order for order in in_flight if order.id not in fresh]
-        # Orders are read before the exchange is asked: what changes later is the stream's or the next pass's.
-        listed = {report.client_order_id: report for report in await self._session(result.account_id).open_orders()}
-        for order in before:
-            result.checked += 1
-            report = listed.get(order.client_order_id)
-            if report is not None:
-                after = await self._submitter.apply(result.account_id, report, EventSource.RECONCILER)
-            else:
-                after = await self._submitter.ask(order, source=EventSource.RECONCILER)
-            self._count(result, order, after)
-        ours = {order.client_order_id for order in in_flight}
-        await self._foreign(result, [report for cid, report in listed.items() if cid not in ours])
-
-    def _count(self, result: PassResult, before: Order, after: Order) -> None:
-        if after.version != before.version:
-            result.repaired += 1
-            result.differences.append(
-                {
-                    "what": "order",
-                    "order_id": after.id,
-                    "was": before.status,
-                    "is": after.status,
-                    "filled": plain(after.filled),
-                    "repaired": True,
-                }
-            )
-        if after.status in IN_FLIGHT and after.exchange_order_id is None:
-            result.unresolved += 1
-
-    async def _foreign(self, result: PassResult, reports: list[ExchangeReport]) -> None:
-        """Open orders that are not in our books: shown, never touched."""
-        for report in reports:
+        async with self._turns[account_id]:
+            result = PassResult(account_id, trigger, self._clock.now_ms())
             try:
-                await self._submitter.apply(result.account_id, report, EventSource.RECONCILER)
-            except ForeignOrder:
-                result.differences.append(
-                    {
-                        "what": "foreign order",
-                        "symbol": report.symbol,
-                        "client_order_id": report.client_order_id,
-                        "exchange_order_id": report.exchange_order_id,
-                        "repaired": False,
-                    }
-                )
-
-    async def _history(self, result: PassResult, *, since_ms: int, full: bool) -> None:
-        """Fills of the last 24 h that our books lack; with `full` also orders we should know (F61)."""
-        session = self._session(result.account_id)
-        async with self._store.transaction() as tx:
-            symbols = await tx.symbols_traded(result.account_id, since_ms)
-        for symbol in symbols:
-            if full:
-                for report in await session.orders_since(symbol, since_ms):
-                    await self._adopt(result, report)
-            trades = await session.trades_since(symbol, since_ms)
+                session_of(self._sessions, account_id)
+                await self._compare(result, look or await self._whole(account_id, sweep_history), sweep_history)
+            except AskingFailed as failure:
+                result.error = failure.reason
+                if failure.freezes_account:
+                    await self._freeze(account_id, f"the exchange refused the key: {failure.reason}")
+            except (BooksContradict, IllegalTransition) as broken:
+                result.error = broken.message
+            except InvariantViolated as broken:
+                result.error = f"our books and the exchange contradict each other: {broken}"
+                await self._freeze(account_id, result.error)
+            result.finished_ms = self._clock.now_ms()
             async with self._store.transaction() as tx:
-                known = await tx.trade_ids_since(result.account_id, symbol, since_ms)
-            for trade in trades:
-                if trade.fill.trade_id not in known and not await self._book_trade(result, trade):
-                    await self._meet(result, trade)
+                await tx.record_pass(result)
+            return result
 
-    async def _meet(self, result: PassResult, trade: ExchangeTrade) -> None:
-        """A trade of an order whose number we do not know: foreign, or one we gave up as never arrived (F07)."""
-        place = (result.account_id, trade.symbol, trade.exchange_order_id)
-        if place in self._strangers:
-            return
-        outcome = await self._session(result.account_id).query(
-            trade.symbol, client_order_id="", exchange_order_id=trade.exchange_order_id
+    async def _compare(self, result: PassResult, look: Look, sweep_history: bool) -> None:
+        if look.orders:
+            await self._orders.look(result, look)
+            result.covered.append(ORDERS)
+        if look.all_open:
+            result.covered.append(FOREIGN)
+        if sweep_history:
+            await self._orders.adopt_history(result, since_ms=self._clock.exchange_now_ms() - WINDOW_MS)
+        for symbol in sorted(look.trades):
+            await self._trades.sweep(result, symbol)
+        if look.trades:
+            result.covered.append(TRADES)
+        if look.balances:
+            agree = await self._agree_on_balances(result)
+            result.covered.append(BALANCES)
+            result.agrees = agree and ORDERS in result.covered and result.unresolved == 0
+
+    async def _agree_on_balances(self, result: PassResult) -> bool:
+        """Compare; where totals differ, read the trades that may explain it, and compare again."""
+        known = await self._balances.standing(result.account_id)
+        differing = await self._balances.differing(result.account_id, known)
+        odd = [asset for asset in differing if asset not in known or known[asset].state == DifferenceState.OPEN.value]
+        explaining = await self._explaining(result, odd)
+        for symbol in explaining:
+            await self._trades.sweep(result, symbol)
+        if explaining:
+            differing = await self._balances.differing(result.account_id, known)
+        return await self._balances.settle(result, differing)
+
+    async def _explaining(self, result: PassResult, assets: Collection[str]) -> list[str]:
+        """Symbols with both assets among these, whose trades were not read in this pass: a trade moves both."""
+        async with self._store.transaction() as tx:
+            between = await tx.symbols_between(result.account_id, assets) if len(assets) > 1 else ()
+        return sorted(set(between) - result.swept)[:MOST_EXPLAINING]
+
+    async def _whole(self, account_id: int, sweep_history: bool) -> Look:
+        async with self._store.transaction() as tx:
+            working = counted(await tx.in_flight(account_id))
+            since_ms = self._clock.exchange_now_ms() - WINDOW_MS
+            symbols = await tx.symbols_traded(account_id, since_ms) if sweep_history else ()
+        way = cheapest_way(working)
+        return Look(
+            account_id,
+            all_open=way.all_open or sweep_history,
+            by_list=way.by_list,
+            balances=True,
+            trades=frozenset(symbols),
         )
-        if not isinstance(outcome, Found):
-            return  # the next pass asks again
+
+    async def _freeze(self, account_id: int, reason: str) -> None:
         async with self._store.transaction() as tx:
-            ours = await tx.order_by_client_id(result.account_id, outcome.report.client_order_id)
-        if ours is None:
-            self._strangers.add(place)
-        else:
-            await self._adopt(result, outcome.report)
-
-    async def _book_trade(self, result: PassResult, trade: ExchangeTrade) -> bool:
-        """Book a trade of an order whose number is in our books; False when none has it."""
-        async with self._store.transaction() as tx:
-            order = await tx.order_by_exchange_id(result.account_id, trade.symbol, trade.exchange_order_id)
-            if order is None:
-                return False
-            applied = bookkeeping.apply_trades(
-                order,
-                await tx.trade_ids(order.id),
-                [trade.fill],
-                source=EventSource.RECONCILER,
-                at_ms=self._clock.exchange_now_ms(),
-            )
-            await record(tx, applied)
-        if applied.steps:
-            self._submitter.suspect_stream(order, trade.fill.traded_at_ms)
-            self._count(result, order, applied.order)
-        return True
-
-    async def _adopt(self, result: PassResult, report: ExchangeReport) -> None:
-        async with self._store.transaction() as tx:
-            before = await tx.order_by_client_id(result.account_id, report.client_order_id)
-        if before is None or before.status is OrderStatus.REJECTED:
-            return
-        after = await self._submitter.apply(result.account_id, report, EventSource.RECONCILER)
-        self._count(result, before, after)
-
-    async def _balances(self, result: PassResult) -> None:
-        """Totals by asset. A difference is shown, never corrected in silence.
-
-        A fill may be on its way while we look, so a difference counts only if it stays.
-        """
-        for pause_s in (*BALANCE_PAUSES_S, None):
-            theirs = await self._session(result.account_id).balances()
-            totals = {asset: balance.free + balance.locked for asset, balance in theirs.items()}
-            async with self._store.transaction() as tx:
-                ours = await tx.balances(result.account_id)
-                await tx.see_balances(result.account_id, totals)
-            differing = sorted(a for a in ours.keys() | totals.keys() if ours.get(a, ZERO) != totals.get(a, ZERO))
-            if not differing or pause_s is None:
-                break
-            await self._clock.sleep(pause_s)
-        for asset in differing:
-            result.differences.append(
-                {
-                    "what": "balance",
-                    "asset": asset,
-                    "ours": plain(ours.get(asset, ZERO)),
-                    "exchange": plain(totals.get(asset, ZERO)),
-                    "repaired": False,
-                }
-            )
+            await tx.freeze_account(account_id, reason)
 
 
-def _sent_ms(order: Order) -> int:
-    return order.signed_timestamp_ms or 0
+__all__ = ["RECOVERY", "WINDOW_MS", "PassResult", "Reconciler"]

@@ -32,7 +32,26 @@ class PassResult:
     error: str = ""
     covered: list[str] = field(default_factory=list)
     swept: set[str] = field(default_factory=set)  # symbols whose trades were read
+    seen: set[int] = field(default_factory=set)  # ids of our orders that the exchange has shown
     waits_for: str = ""  # an order of unknown outcome, in words
+
+    def note(self, before: Order, after: Order) -> None:
+        """Count what asking about one of our orders has brought."""
+        if after.version != before.version:
+            self.repaired += 1
+            self.differences.append(
+                {
+                    "what": "order",
+                    "order_id": after.id,
+                    "was": before.status,
+                    "is": after.status,
+                    "filled": plain(after.filled),
+                    "repaired": True,
+                }
+            )
+        if after.status in IN_FLIGHT and after.exchange_order_id is None:
+            self.unresolved += 1
+            self.waits_for = f"order {after.id} was sent, and whether the exchange has it is not known yet"
 
 
 @dataclass(frozen=True, slots=True)
