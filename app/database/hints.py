@@ -14,7 +14,7 @@ UI_CHANNEL = "plumbline_ui"
 
 Work = Literal["orders", "cancels", "accounts", "runs", "plans", "paper_market", "kill", "reconcile"]
 Kind = Literal[
-    "order", "fill", "position", "price", "run", "decision", "account", "service", "notice", "market", "kill"
+    "order", "fill", "position", "price", "run", "decision", "account", "service", "notice", "market", "kill", "incident"
 ]
 
 

@@ -11,6 +11,7 @@ from app.domain.orders import Order, OrderStatus, OrderType
 from app.jobs.guard import FAULTS, TRANSIENT, end_if_fenced
 from app.logs import get_logger
 from app.services.execution import kill_action, plans
+from app.services.execution.replace import settle_replacements
 from app.services.execution.store import Store
 from app.services.execution.submit import QUERY_AFTER_S, ForeignOrder, Submitter
 
@@ -48,6 +49,7 @@ class OrderLanes:
         self.orders_hint = asyncio.Event()
         self.plans_hint = asyncio.Event()
         self.switches_hint = asyncio.Event()
+        self.replacements_hint = asyncio.Event()
 
     async def look_for_orders(self) -> None:
         """Claim every NEW order that may be sent now, one in flight an account; then wait for a hint."""
@@ -84,6 +86,7 @@ class OrderLanes:
 
     async def _cancel(self, order: Order) -> None:
         await self._submitter.cancel(order)
+        self.replacements_hint.set()
 
     async def ask_about_unknown(self) -> None:
         """Query at 1, 2, 5, 10, 20, 40 s after sending: orders not confirmed, and market orders that should be done."""
@@ -125,6 +128,12 @@ class OrderLanes:
         """Do what engaged kill switches have still to do; then wait for a hint."""
         await _wait(self.switches_hint)
         if await kill_action.obey(self._store, clock=self._clock, ids=self._ids):
+            self.orders_hint.set()
+
+    async def replace_orders(self) -> None:
+        """Place what was to take the place of orders that are gone by now; then wait for a hint."""
+        await _wait(self.replacements_hint)
+        if await settle_replacements(self._store, clock=self._clock, ids=self._ids):
             self.orders_hint.set()
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:

@@ -293,6 +293,7 @@ class Worker:
             "plans": self._lanes.advance_plans,
             **{f"clock doubts, {e.kind.lower()}": e.keeper.sync_on_doubt for e in self._exchanges.all},
             "kill switches": self._lanes.obey_switches,
+            "replacements": self._lanes.replace_orders,
             **{f"candles, {kind.lower()}": work.follow for kind, work in self._market_work.items()},
             "strategy tick": self._tick_on_hint,
             "accounts": self._accounts_on_hint,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import reflex as rx
 
 from app.components.badges import badge
-from app.components.dialogs import close_button, dialog
-from app.components.fields import number_field, submit, text_field
-from app.components.html import Row, button, div, each, form, link, p, pick, some, span, when
+from app.components.fields import number_field, submit
+from app.components.html import Row, div, each, form, link, p, some, span, when
+from app.components.kill_switch import ask_about, kill_dialog, switch_card
 from app.components.panels import as_of, body, panel
 from app.components.shell import hidden, shell
 from app.components.tables import empty
 from app.state.auth import AuthState
+from app.state.kill import KillState
 from app.state.risk import RiskState
 
 
@@ -24,6 +23,8 @@ def risk() -> rx.Component:
     return shell(
         "Risk",
         _everything(),
+        p("A drill shows what a switch would do at this moment, and does nothing. The switches of a strategy and of a "
+          "run are on the run's page.", class_name="note"),
         when(
             some(state.accounts),
             div(each(state.accounts, _account), class_name="grid half"),
@@ -38,7 +39,8 @@ def risk() -> rx.Component:
         ),
         p("Every order passes these before it is sent: balance, largest order, largest exposure a symbol, kill switch. "
           "A refusal is shown with its reason. No limit and no switch ever refuses an exit.", class_name="note"),
-        _dialog(),
+        each(state.others, _other),
+        kill_dialog(),
         here="/risk",
         ready=state.ready,
         beside=as_of(state.as_of),
@@ -47,34 +49,24 @@ def risk() -> rx.Component:
 
 def _everything() -> rx.Component:
     row = RiskState.everything
-    buttons = when(
-        AuthState.role == "admin",
-        _switch_button(row, RiskState.ask_everything(True), RiskState.ask_everything(False), "global"),
-        span("Only an admin may use it.", class_name="faint small"),
+    card = switch_card(
+        row, testid="kill-global", engage=KillState.ask_everything(False), release=KillState.ask_everything(True)
     )
-    return panel("Kill switch for everything", body(_switch(row, "kill-global"), buttons))
+    seen = when(
+        row["engaged"],
+        div(badge(rx.Var.create("ENGAGED: ") + row["engaged"], "bad", "kill-global"),
+            span(row["words"], ": “", row["reason"], "”"), class_name="row"),
+        div(badge("Not engaged", "ok", "kill-global"), span("Only an admin may use it.", class_name="faint small"),
+            class_name="row"),
+    )  # fmt: skip
+    return panel("Kill switch for everything", body(when(AuthState.role == "admin", card, seen)))
 
 
-def _switch(row: Any, testid: str) -> rx.Component:
-    engaged = row["engaged"]
-    return div(
-        badge(pick(engaged, "ENGAGED", "Not engaged"), pick(engaged, "bad", "ok"), testid),
-        when(
-            engaged, span(row["words"], ": “", row["reason"], "”"), span("New entries are allowed.", class_name="muted")
-        ),
-        class_name="row",
+def _other(row: Row) -> rx.Component:
+    card = switch_card(
+        row, testid="kill-other", engage=ask_about(row, release=False), release=ask_about(row, release=True)
     )
-
-
-def _switch_button(row: Any, engage: Any, release: Any, name: Any) -> rx.Component:
-    testid = rx.Var.create("switch-") + name
-    return div(
-        when(
-            row["engaged"],
-            button("Release …", class_name="btn", type="button", on_click=release, data_testid=testid),
-            button("Engage …", class_name="btn danger", type="button", on_click=engage, data_testid=testid),
-        )
-    )
+    return panel(rx.Var.create("Kill switch for ") + row["covers"], body(card))
 
 
 def _account(row: Row) -> rx.Component:
@@ -97,42 +89,10 @@ def _account(row: Row) -> rx.Component:
         on_submit=RiskState.save_limits,
         reset_on_submit=False,
     )  # fmt: skip
-    ask, release = RiskState.ask(row["id"], True), RiskState.ask(row["id"], False)
+    card = switch_card(
+        row, testid="kill-account", engage=ask_about(row, release=False), release=ask_about(row, release=True)
+    )
     return panel(
         span(row["label"], " ", badge(row["kind"], row["kind"]), class_name="row"),
-        body(limits, _switch(row, "kill-account"), _switch_button(row, ask, release, row["id"])),
+        body(limits, div(span("Kill switch", class_name="field-label"), card, class_name="stack")),
     )
-
-
-def _dialog() -> rx.Component:
-    asked: Any = RiskState.asked
-    engage = asked["act"] == "engage"
-    return dialog(
-        form(
-            p(pick(engage, _ENGAGE, _RELEASE), class_name="note warn", style={"margin-bottom": "12px"}),
-            text_field("Reason", "reason", required=True, min_length=3, max_length=300,
-                       wrong=RiskState.errors["reason"],
-                       hint="It stands in the audit log."),
-            p(RiskState.errors["form"], class_name="wrong", role="alert"),
-            div(
-                close_button(),
-                submit(pick(engage, "Engage the kill switch", "Release the kill switch"), testid="confirm-switch",
-                       style="btn danger solid"),
-                class_name="actions",
-            ),
-            on_submit=RiskState.switch,
-            reset_on_submit=False,
-        ),
-        title=pick(engage, "Engage the kill switch for ", "Release the kill switch for ") + asked["name"] + "?",
-        text="A kill switch stays as it is until a person changes it.",
-        is_open=asked["scope"].bool(),
-        on_open_change=RiskState.set_open,
-        testid="switch-dialog",
-    )  # fmt: skip
-
-
-_ENGAGE = (
-    "From this moment every new entry is refused, by hand or by strategy. Exits, protective stops and cancels go on. "
-    "Nothing that is held is sold."
-)
-_RELEASE = "New entries are allowed again. Strategies that were stopped stay stopped until somebody starts them."

@@ -44,9 +44,9 @@ class ShellState(rx.State):
     async def _reload(self, unit: Unit) -> None:
         health = await execution.service_health(unit.session, now=unit.now)
         accounts = await execution.list_accounts(unit.session, user_id=unit.user_id)
-        switches = await execution.kill_switches(unit.session)
+        switches = await execution.kill_switches(unit.session, user_id=unit.user_id)
         self._database_is(away=False)
-        put(self, **_service(health), **_clock(health), **_books(accounts, unit), **_kill(switches, accounts))
+        put(self, **_service(health), **_clock(health), **_books(accounts, unit), **_kill(switches))
         put(self, exchanges=[kind for kind in _RISKIEST_FIRST if any(a.kind == kind for a in accounts)])
 
 
@@ -82,14 +82,13 @@ def _books(accounts: list[AccountView], unit: Unit) -> dict[str, str]:
     return {"books": clock_time(oldest), "books_tone": "wait" if unit.now - oldest > BOOKS_OLD_AFTER else "ok"}
 
 
-def _kill(switches: list[KillSwitchView], accounts: list[AccountView]) -> dict[str, str]:
-    if any(switch.scope == "global" for switch in switches):
-        return {"kill": "engaged for everything", "kill_tone": "bad"}
-    own = {account.id: account.label for account in accounts}
-    stopped = [own[s.scope_id] for s in switches if s.scope == "account" and s.scope_id in own]
-    if stopped:
-        return {"kill": f"engaged for {', '.join(stopped)}", "kill_tone": "bad"}
-    return {"kill": "not engaged", "kill_tone": "ok"}
+def _kill(switches: list[KillSwitchView]) -> dict[str, str]:
+    if not switches:
+        return {"kill": "not engaged", "kill_tone": "ok"}
+    everything = next((switch for switch in switches if switch.scope == "global"), None)
+    shown = everything or switches[0]
+    more = f" and {len(switches) - 1} more" if len(switches) > 1 and not everything else ""
+    return {"kill": f"{shown.action.replace('_', ' ')} for {shown.covers}{more}", "kill_tone": "bad"}
 
 
 def _said(text: str) -> str:

@@ -106,7 +106,7 @@ class SimWorker:
     def _begin(self) -> list[asyncio.Task[None]]:
         lanes = self.lanes
         loops = (lanes.look_for_orders, lanes.look_for_cancels, lanes.ask_about_unknown, lanes.advance_plans)
-        loops = (*loops, lanes.obey_switches, self.clock_keeper.sync_on_doubt)
+        loops = (*loops, lanes.obey_switches, lanes.replace_orders, self.clock_keeper.sync_on_doubt)
         jobs = (
             (ACCOUNTS_EVERY_S, self._open_accounts),
             (RECONCILE_EVERY_S, self._reconcile_all),

@@ -4,11 +4,13 @@ from app.gateway.routes import (
     accounts,
     auth,
     health,
+    incidents,
     kill_switches,
     market,
     orders,
     paper_markets,
     portfolio,
+    reconciliation,
     strategies,
     users,
 )
@@ -23,5 +25,7 @@ ROUTERS = (
     market.router,
     paper_markets.router,
     kill_switches.router,
+    reconciliation.router,
+    incidents.router,
     users.router,
 )

@@ -14,7 +14,16 @@ from app.domain.orders import OrderType, Side, TimeInForce
 from app.gateway.deps import Idempotent, Json, Services, SignedIn
 from app.gateway.idempotency import Answer
 from app.gateway.wire import Amount, Body, Id, Limit, PathId, QueryId, QuerySymbol, order_json, to_json
-from app.services.execution import OrderDraft, cancel_order, list_fills, list_orders, order_detail, place_order
+from app.services.execution import (
+    OrderDraft,
+    cancel_all_orders,
+    cancel_order,
+    list_fills,
+    list_orders,
+    order_detail,
+    place_order,
+    replace_order,
+)
 from app.services.identity.audit import audited
 
 router = APIRouter(prefix="/api/v1", tags=["orders"])
@@ -36,6 +45,22 @@ class OrderBody(Body):
     def draft(self) -> OrderDraft:
         """What the execution service takes."""
         return OrderDraft(**dict(self))
+
+
+class CancelAllBody(Body):
+    """Whose orders: of an account, of one symbol where it is named. Stops placed by hand stay unless asked for."""
+
+    account_id: Id
+    symbol: Annotated[str | None, Field(pattern=r"^[A-Z0-9]{3,20}$")] = None
+    include_stops: bool = False
+
+
+class ReplaceBody(Body):
+    """What is to change. `quantity` is what the old and the new order together shall fill."""
+
+    price: Amount | None = None
+    stop_price: Amount | None = None
+    quantity: Amount | None = None
 
 
 @router.post("/orders", status_code=201)
@@ -110,6 +135,44 @@ async def cancel(order_id: PathId, caller: SignedIn, once: Idempotent, services:
         return Answer(200, order_json(order))
 
     return await once.run(caller, None, work)
+
+
+@router.post("/orders/cancel-all")
+async def cancel_all(body: CancelAllBody, caller: SignedIn, once: Idempotent, services: Services) -> Response:
+    """Cancel every working order of an account; `kept` says what stays and why. Protection of a run always stays."""
+
+    async def work(session: AsyncSession) -> Answer:
+        done = await cancel_all_orders(session, user_id=caller.user_id, clock=services.clock, **dict(body))
+        what, asked = f"account:{body.account_id}", to_json(dict(body))
+        await audited(
+            session, caller, "orders.cancelled", object=what, clock=services.clock, asked=asked, orders=done.cancelled
+        )
+        return Answer(200, to_json(done))
+
+    return await once.run(caller, body, work)
+
+
+@router.post("/orders/{order_id}/replace", status_code=202)
+async def replace(
+    order_id: PathId, body: ReplaceBody, caller: SignedIn, once: Idempotent, services: Services
+) -> Response:
+    """Cancel an order and, once it is confirmed gone, place another for what is left. Its timeline tells how."""
+
+    async def work(session: AsyncSession) -> Answer:
+        wanted = await replace_order(
+            session,
+            user_id=caller.user_id,
+            order_id=order_id,
+            intent_key=f"user:{caller.user_id}:{once.key}",
+            clock=services.clock,
+            **dict(body),
+        )
+        shown = to_json(wanted)
+        what = f"order:{order_id}"
+        await audited(session, caller, "order.replaced", object=what, clock=services.clock, wanted=shown)
+        return Answer(202, shown)
+
+    return await once.run(caller, body, work)
 
 
 @router.get("/fills")

@@ -6,6 +6,7 @@ Orders are placed by committing an intent (T1) which the worker sends; nothing h
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,7 +14,13 @@ from app.database.hints import UI_CHANNEL, WORK_CHANNEL
 from app.domain.clock import Clock, CorrectedClock, Ids
 from app.domain.errors import Unavailable
 from app.domain.orders import EventSource, Order
-from app.services.execution.accounts import AccountView, get_account, list_accounts, request_paper_account
+from app.services.execution.accounts import (
+    AccountView,
+    get_account,
+    list_accounts,
+    request_paper_account,
+    request_unfreeze,
+)
 from app.services.execution.differences import (
     DifferenceView,
     adopt_foreign_order,
@@ -23,23 +30,29 @@ from app.services.execution.differences import (
     request_reconciliation,
 )
 from app.services.execution.health import ServiceHealth, service_health
+from app.services.execution.incidents import IncidentView, acknowledge_incident, close_incident, incidents
 from app.services.execution.intents import BY_HAND, OrderDraft, commit_intent, describe, request_cancel
 from app.services.execution.kill_switch import (
+    DeedView,
     KillSwitchView,
+    ProgressView,
     engage_kill_switch,
+    kill_switch_drill,
+    kill_switch_progress,
     kill_switches,
     release_kill_switch,
 )
+from app.services.execution.mass_cancel import CancelAllView, cancel_all_orders
+from app.services.execution.replace import request_replacement
 from app.services.execution.store_postgres import PostgresTransaction
+from app.services.execution.store_switches import ReplacementRecord
 from app.services.execution.views import (
     BookedFill,
-    IncidentView,
     JobView,
     NoticeView,
     OrderDetail,
     OrderEvent,
     PassView,
-    incidents,
     job_runs,
     list_fills,
     list_orders,
@@ -53,6 +66,8 @@ __all__ = [
     "WORK_CHANNEL",
     "AccountView",
     "BookedFill",
+    "CancelAllView",
+    "DeedView",
     "DifferenceView",
     "IncidentView",
     "JobView",
@@ -62,9 +77,14 @@ __all__ = [
     "OrderDraft",
     "OrderEvent",
     "PassView",
+    "ProgressView",
+    "ReplacementRecord",
     "ServiceHealth",
+    "acknowledge_incident",
     "adopt_foreign_order",
+    "cancel_all_orders",
     "cancel_order",
+    "close_incident",
     "describe",
     "differences",
     "engage_kill_switch",
@@ -73,6 +93,8 @@ __all__ = [
     "ignore_difference",
     "incidents",
     "job_runs",
+    "kill_switch_drill",
+    "kill_switch_progress",
     "kill_switches",
     "list_accounts",
     "list_fills",
@@ -82,8 +104,10 @@ __all__ = [
     "place_order",
     "reconciliation_passes",
     "release_kill_switch",
+    "replace_order",
     "request_paper_account",
     "request_reconciliation",
+    "request_unfreeze",
     "service_health",
 ]
 
@@ -111,3 +135,34 @@ async def cancel_order(session: AsyncSession, *, user_id: int, order_id: int, cl
     """Ask for an order's cancellation. Raises NotFound; Conflict when it is already final."""
     tx = PostgresTransaction(session)
     return await request_cancel(tx, order_id, source=EventSource.USER, clock=clock, user_id=user_id)
+
+
+async def replace_order(
+    session: AsyncSession,
+    *,
+    user_id: int,
+    order_id: int,
+    intent_key: str,
+    price: Decimal | None = None,
+    stop_price: Decimal | None = None,
+    quantity: Decimal | None = None,
+    clock: Clock,
+) -> ReplacementRecord:
+    """Have another order in the place of one that works, once the old one is confirmed gone.
+
+    `quantity` is what both together shall fill. The same `intent_key` gives the same replacement. Raises NotFound,
+    InvalidInput naming the field, Conflict when it cannot be replaced, Unavailable while nothing can be placed.
+    """
+    health = await service_health(session, now=datetime.fromtimestamp(clock.now_ms() / 1000, UTC))
+    if not health.ok:
+        raise Unavailable(f"no new orders are accepted now: {health.reason or health.state.lower()}")
+    return await request_replacement(
+        PostgresTransaction(session),
+        order_id,
+        user_id=user_id,
+        intent_key=intent_key,
+        price=price,
+        stop_price=stop_price,
+        quantity=quantity,
+        clock=CorrectedClock(clock, health.clock_offset_ms or 0),
+    )

@@ -13,9 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.database.hints import tell_browsers, wake_worker
+from app.domain.clock import Clock, to_datetime
 from app.domain.errors import Conflict, InvalidInput, NotFound
 from app.domain.money import plain
-from app.models.execution import Account, AccountKind, Credential
+from app.models.execution import Account, AccountKind, AccountState, Credential
+from app.services.identity.audit import audited
+from app.services.identity.viewer import Caller
 
 MOST_ACCOUNTS = 20
 MOST_OPENING = Decimal(10) ** 9
@@ -90,6 +93,24 @@ async def request_paper_account(
     await wake_worker(session, "accounts")
     await tell_browsers(session, "account", account_id, user_id=user_id)
     return await get_account(session, user_id=user_id, account_id=int(account_id or 0))
+
+
+async def request_unfreeze(session: AsyncSession, *, caller: Caller, account_id: int, clock: Clock) -> AccountView:
+    """Ask the worker to compare a frozen account with its exchange; it trades again if nothing contradicts.
+
+    Its owner and admins may. Raises NotFound, Conflict when it is not frozen.
+    """
+    is_admin = caller.viewer is not None and caller.viewer.is_admin
+    row = await session.get(Account, account_id, with_for_update=True, populate_existing=True)
+    if row is None or not (is_admin or row.user_id == caller.user_id):
+        raise NotFound("there is no such account")
+    if row.state != AccountState.FROZEN.value:
+        raise Conflict(f"the account “{row.label}” is not frozen: it is {row.state.lower()}")
+    row.unfreeze_requested_at = to_datetime(clock.now_ms())
+    await session.flush()
+    await wake_worker(session, "accounts")
+    await audited(session, caller, "account.unfreeze_requested", object=f"account:{account_id}", clock=clock)
+    return await get_account(session, user_id=row.user_id, account_id=account_id)
 
 
 def _view(row: Account, api_key: str | None, public_key_pem: str | None) -> AccountView:

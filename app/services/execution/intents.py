@@ -12,7 +12,7 @@ from decimal import Decimal
 from app.domain.clock import Clock, Ids
 from app.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
 from app.domain.money import ZERO, plain
-from app.domain.orders import FINAL, EventSource, Order, OrderStatus, OrderType, Side, TimeInForce
+from app.domain.orders import FINAL, EventSource, Order, OrderRole, OrderStatus, OrderType, Side, TimeInForce
 from app.domain.symbols import SymbolRules, notional_failure, price_failure, quantity_failure
 from app.services.execution import bookkeeping
 from app.services.execution.store import TradingFacts, Transaction
@@ -50,6 +50,8 @@ class Owner:
     source: EventSource
     run_id: int | None = None
     plan_id: int | None = None
+    role: OrderRole | None = None  # of a plan's order
+    list_client_order_id: str | None = None  # it is sent with another order, as one list
 
 
 BY_HAND = Owner(EventSource.USER)
@@ -143,6 +145,13 @@ def _shaped(draft: OrderDraft) -> OrderDraft:
     return draft
 
 
+def check_draft(draft: OrderDraft, facts: TradingFacts) -> None:
+    """Refuse what could not become an order: its shape, its symbol, its filters. Raises InvalidInput with the field."""
+    if facts.rules is None:
+        raise InvalidInput(f"{draft.symbol} is not traded on this account", field="symbol")
+    _check_filters(_shaped(draft), facts.rules, _reference(draft, facts))
+
+
 def _reference(draft: OrderDraft, facts: TradingFacts) -> Decimal | None:
     """The price an order is judged by. A sale at market leaves a position: an old price must not keep it back."""
     asked = draft.price or draft.stop_price
@@ -213,6 +222,8 @@ def _order(
         reserved=ZERO,
         reject_code="",
         reject_reason="",
+        role=owner.role,
+        list_client_order_id=owner.list_client_order_id,
     )
     by_estimate = is_buy and draft.price is None and draft.quote_quantity is None
     if by_estimate and notional is not None:

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.database.hints import tell_browsers
 from app.domain.clock import to_datetime
 from app.domain.money import ZERO
 from app.domain.orders import FINAL, Order, OrderStatus
@@ -100,11 +101,13 @@ class PostgresSwitches:
         }
         statement = upsert(KillSwitch).values(scope=switch.scope.kind, scope_id=switch.scope.id, **values)
         await self.session.execute(statement.on_conflict_do_update(index_elements=["scope", "scope_id"], set_=values))
+        await tell_browsers(self.session, "kill", user_id=None)
 
     async def release_switch(self, switch: Switch, *, by: str, reason: str, at_ms: int) -> None:
         mine = (col(KillSwitch.scope) == switch.scope.kind, col(KillSwitch.scope_id) == switch.scope.id)
         values = {"released_at": to_datetime(at_ms), "released_by": by, "release_reason": reason}
         await self.session.execute(update(KillSwitch).where(*mine).values(values))
+        await tell_browsers(self.session, "kill", user_id=None)
 
     async def newest_order_id(self) -> int:
         return int(await self.session.scalar(select(func.max(col(OrderRow.id)))) or 0)

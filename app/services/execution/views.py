@@ -16,7 +16,6 @@ from app.domain.orders import FINAL, Order, OrderStatus
 from app.models.execution import (
     Account,
     FillRow,
-    Incident,
     JobRun,
     Notice,
     OrderEventRow,
@@ -72,6 +71,7 @@ class OrderDetail:
     events: list[OrderEvent]
     fills: list[BookedFill]
     account_label: str
+    account_kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +91,6 @@ class PassView:
     differences: list[dict[str, Any]]
     error: str
     covered: list[str]  # what it compared: orders, trades, balances; `agrees` is only said of orders and balances
-
-
-@dataclass(frozen=True, slots=True)
-class IncidentView:
-    """Something a person has to look at."""
-
-    id: int
-    account_id: int | None
-    order_id: int | None
-    kind: str
-    message: str
-    opened_at: datetime | None
-    closed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +156,7 @@ async def order_detail(session: AsyncSession, *, user_id: int, order_id: int) ->
         events=[_event(e) for e in (await session.execute(events)).scalars()],
         fills=await list_fills(session, user_id=user_id, order_id=order_id, limit=MOST_ROWS),
         account_label=account.label if account else "",
+        account_kind=account.kind if account else "",
     )
 
 
@@ -215,21 +203,6 @@ async def reconciliation_passes(
         PassView(**{name: getattr(row, name) for name in names}, account_label=label)
         for row, label in (await session.execute(statement)).all()
     ]
-
-
-async def incidents(
-    session: AsyncSession, *, user_id: int | None, open_only: bool = True, limit: int = 100
-) -> list[IncidentView]:
-    """Incidents, newest first; `user_id` None is for admins and means everybody's."""
-    statement = select(Incident)
-    if user_id is not None:
-        statement = _of_user(statement, col(Incident.account_id), user_id)
-    if open_only:
-        statement = statement.where(col(Incident.closed_at).is_(None))
-    statement = statement.order_by(col(Incident.id).desc()).limit(_bounded(limit))
-    names = IncidentView.__dataclass_fields__
-    found = (await session.execute(statement)).scalars()
-    return [IncidentView(**{name: getattr(row, name) for name in names}) for row in found]
 
 
 async def notices(session: AsyncSession, *, user_id: int, limit: int = 20) -> list[NoticeView]:

@@ -48,6 +48,8 @@ def event_words(kind: str, source: str, from_status: str | None, to_status: str,
             return f"Surfaced after it had been given up as never arrived, found {who}"
         case "reconciled":
             return f"{to_status.replace('_', ' ').capitalize()}, established {who}"
+        case "note":
+            return str(payload.get("words", ""))
     return f"{kind.replace('_', ' ').capitalize()} {who}"
 
 

@@ -11,6 +11,7 @@ from reflex_base.registry import RegistrationContext
 from state_kit import FakeServices, change_cookie, new_tab
 
 from app.state.auth import ANYBODY_SIGNED_IN, FRAMEWORK, NOBODY, AuthMiddleware, AuthState, required_roles
+from app.state.kill import KillState
 from app.state.login import LoginState
 from app.state.notify import NotifyState
 from app.state.orders import OrdersState
@@ -47,7 +48,7 @@ def test_only_these_handlers_are_for_admins() -> None:
         "admin_state.reconcile",
         "admin_state.set_disabled",
         "admin_state.verify",
-        "risk_state.ask_everything",
+        "kill_state.ask_everything",
     }
 
 
@@ -77,7 +78,7 @@ async def test_the_sign_in_page_is_open_to_strangers(services: FakeServices) -> 
 async def test_a_trader_may_cancel_but_not_ask_for_the_global_switch(services: FakeServices) -> None:
     root = new_tab("plumbline=tom")
     assert await ask(root, named(OrdersState, "cancel")) is None
-    refused = await ask(root, named(RiskState, "ask_everything"))
+    refused = await ask(root, named(KillState, "ask_everything"))
     assert refused is not None
     assert "admin" in (await root.get_state(NotifyState)).message["title"]
 
