@@ -7,13 +7,15 @@ what must hold whatever the caller does: legal edges, gapless events, one attemp
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import functools
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from app.database.hints import Work
+from app.domain.errors import Unavailable
 from app.domain.orders import Order, OrderStatus
 from app.domain.symbols import SymbolRules
 from app.services.execution.bookkeeping import Step
@@ -25,6 +27,10 @@ from app.services.risk.checks import Limits
 NEWEST_OF_PLAN = 24
 #: A price older than this does not say any more what an order is worth.
 PRICE_GOOD_FOR_MS = 60_000
+#: A transaction that the database gives up is begun so often.
+CONTENDED_TRIES = 4
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +134,10 @@ class Transaction(SwitchTransaction, ReconcilingTransaction, Protocol):
         """Lock a NEW order nobody else works on: plans' sells first, then the oldest; not of accounts in `busy`."""
         ...
 
+    async def newest_entry_codes(self, run_id: int, count: int) -> list[str]:
+        """Reject codes of a run's newest purchases, newest first; "" for those that were not rejected."""
+        ...
+
     async def in_flight(self, account_id: int | None = None) -> Sequence[Order]:
         """Orders the exchange may know, not locked."""
         ...
@@ -202,6 +212,27 @@ class Transaction(SwitchTransaction, ReconcilingTransaction, Protocol):
     async def wake(self, what: Work) -> None:
         """Hint to the worker, delivered at commit."""
         ...
+
+
+class Contended(Unavailable):
+    """The database gave a transaction up for another one's sake: nothing of it stays, and it may be tried again."""
+
+    code = "contended"
+
+
+def again_if_contended(work: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """`work` is one transaction and nothing else: carry it out again when the database gave it up, a few times."""
+
+    @functools.wraps(work)
+    async def tried(*args: P.args, **options: P.kwargs) -> T:
+        for _ in range(CONTENDED_TRIES - 1):
+            try:
+                return await work(*args, **options)
+            except Contended:
+                continue
+        return await work(*args, **options)
+
+    return tried
 
 
 class Store(Protocol):

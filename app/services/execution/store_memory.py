@@ -268,6 +268,11 @@ class MemoryTransaction(MemorySwitches, MemoryReconciling):
         new = (o for o in self.books.working.values() if o.status is OrderStatus.NEW and o.account_id not in busy)
         return min(new, key=lambda o: (not o.is_exit, o.id), default=None)
 
+    async def newest_entry_codes(self, run_id: int, count: int) -> list[str]:
+        mine = [o for o in self.books.orders.values() if o.run_id == run_id and o.side is Side.BUY]
+        newest = sorted(mine, key=_ID, reverse=True)[:count]
+        return [o.reject_code if o.status is OrderStatus.REJECTED else "" for o in newest]
+
     async def in_flight(self, account_id: int | None = None) -> Sequence[Order]:
         orders = [o for o in self.books.working.values() if o.status in IN_FLIGHT]
         return sorted((o for o in orders if account_id is None or o.account_id == account_id), key=_ID)

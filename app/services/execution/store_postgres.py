@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import and_, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
@@ -42,7 +43,7 @@ from app.services.execution.rows import (
     plan_values,
     rules_of,
 )
-from app.services.execution.store import NEWEST_OF_PLAN, AccountFacts, PlanRecord, TradingFacts
+from app.services.execution.store import NEWEST_OF_PLAN, AccountFacts, Contended, PlanRecord, TradingFacts
 from app.services.execution.store_postgres_reconciling import PostgresReconciling
 from app.services.execution.store_postgres_switches import PostgresSwitches
 from app.services.execution.store_reconciling import REPAIRED
@@ -50,6 +51,8 @@ from app.services.identity.audit import record
 from app.services.portfolio.projection import book_fill
 from app.services.risk.limits import limits_of
 
+#: SQLSTATE of a serialisation failure and of a deadlock: all is undone, and the same may be tried again.
+GIVEN_UP = frozenset({"40001", "40P01"})
 _UNFINISHED = [s.value for s in OrderStatus if s not in FINAL]
 
 
@@ -198,6 +201,12 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
         )
         row = (await self.session.execute(statement)).scalar_one_or_none()
         return None if row is None else order_of(row)
+
+    async def newest_entry_codes(self, run_id: int, count: int) -> list[str]:
+        mine = (col(OrderRow.run_id) == run_id, col(OrderRow.side) == Side.BUY.value)
+        statement = select(col(OrderRow.status), col(OrderRow.reject_code)).where(*mine)
+        newest = (await self.session.execute(statement.order_by(col(OrderRow.id).desc()).limit(count))).all()
+        return [code if status == OrderStatus.REJECTED.value else "" for status, code in newest]
 
     async def in_flight(self, account_id: int | None = None) -> Sequence[Order]:
         statement = (
@@ -397,7 +406,12 @@ class PostgresStore:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
-        async with self.sessions.begin() as session:
-            tx = PostgresTransaction(session, self.epoch)
-            yield tx
-            await tx.finish()
+        try:
+            async with self.sessions.begin() as session:
+                tx = PostgresTransaction(session, self.epoch)
+                yield tx
+                await tx.finish()
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) in GIVEN_UP:
+                raise Contended("the database gave the transaction up for another one") from error
+            raise
