@@ -41,10 +41,11 @@ class OrderBody(Body):
     price: Amount | None = None
     stop_price: Amount | None = None
     time_in_force: Annotated[TimeInForce | None, Field(strict=False)] = None
+    confirm_live: bool = False
 
     def draft(self) -> OrderDraft:
         """What the execution service takes."""
-        return OrderDraft(**dict(self))
+        return OrderDraft(**{name: value for name, value in self if name != "confirm_live"})
 
 
 class CancelAllBody(Body):
@@ -75,6 +76,7 @@ async def place(body: OrderBody, caller: SignedIn, once: Idempotent, services: S
             intent_key=f"user:{caller.user_id}:{once.key}",
             clock=services.clock,
             ids=services.ids,
+            confirm_live=body.confirm_live,
         )
         shown = order_json(order)
         await audited(session, caller, "order.placed", object=f"order:{order.id}", clock=services.clock, order=shown)
@@ -120,6 +122,7 @@ async def order(order_id: PathId, caller: SignedIn, services: Services) -> Json:
     return {
         "order": order_json(detail.order),
         "account_label": detail.account_label,
+        "account_kind": detail.account_kind,
         "events": to_json(detail.events),
         "fills": to_json(detail.fills),
     }

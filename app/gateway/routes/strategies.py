@@ -50,6 +50,7 @@ class StartBody(Body):
     version_number: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
     symbol: Annotated[str | None, Field(max_length=20)] = None
     confirm_no_stop: bool = False
+    confirm_live: bool = False
 
 
 class StopBody(Body):

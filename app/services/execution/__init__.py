@@ -29,6 +29,15 @@ from app.services.execution.differences import (
     ignore_difference,
     request_reconciliation,
 )
+from app.services.execution.exchange_accounts import (
+    LiveConsent,
+    NewKey,
+    bring_api_key,
+    check_key_again,
+    replace_key,
+    request_exchange_account,
+    want_account,
+)
 from app.services.execution.health import ServiceHealth, service_health
 from app.services.execution.incidents import IncidentView, acknowledge_incident, close_incident, incidents
 from app.services.execution.intents import BY_HAND, OrderDraft, commit_intent, describe, request_cancel
@@ -60,6 +69,8 @@ from app.services.execution.views import (
     order_detail,
     reconciliation_passes,
 )
+from app.services.ownership import owned_account
+from app.services.real_money import refuse_unconfirmed
 
 __all__ = [
     "UI_CHANNEL",
@@ -72,6 +83,8 @@ __all__ = [
     "IncidentView",
     "JobView",
     "KillSwitchView",
+    "LiveConsent",
+    "NewKey",
     "NoticeView",
     "OrderDetail",
     "OrderDraft",
@@ -82,8 +95,10 @@ __all__ = [
     "ServiceHealth",
     "acknowledge_incident",
     "adopt_foreign_order",
+    "bring_api_key",
     "cancel_all_orders",
     "cancel_order",
+    "check_key_again",
     "close_incident",
     "describe",
     "differences",
@@ -104,22 +119,34 @@ __all__ = [
     "place_order",
     "reconciliation_passes",
     "release_kill_switch",
+    "replace_key",
     "replace_order",
+    "request_exchange_account",
     "request_paper_account",
     "request_reconciliation",
     "request_unfreeze",
     "service_health",
+    "want_account",
 ]
 
 
 async def place_order(
-    session: AsyncSession, *, user_id: int, draft: OrderDraft, intent_key: str, clock: Clock, ids: Ids
+    session: AsyncSession,
+    *,
+    user_id: int,
+    draft: OrderDraft,
+    intent_key: str,
+    clock: Clock,
+    ids: Ids,
+    confirm_live: bool = False,
 ) -> Order:
     """T1 of a person's order, in the caller's transaction. The same `intent_key` gives the same order.
 
-    A risk refusal is an order with status REJECTED. Raises InvalidInput (field named), NotFound, Conflict,
-    Unavailable (service not healthy, no price yet).
+    A risk refusal is an order with status REJECTED. Raises InvalidInput (field named; confirm_live on a live account
+    where it was not said), NotFound, Conflict, Unavailable (service not healthy, no price yet).
     """
+    account = await owned_account(session, user_id=user_id, account_id=draft.account_id)
+    refuse_unconfirmed(account.kind, account.label, confirm_live=confirm_live, does="order trades real money")
     health = await service_health(session, now=datetime.fromtimestamp(clock.now_ms() / 1000, UTC))
     if not health.ok:
         raise Unavailable(f"no new orders are accepted now: {health.reason or health.state.lower()}")

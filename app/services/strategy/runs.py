@@ -17,6 +17,7 @@ from app.domain.errors import Conflict, InvalidInput, NotFound
 from app.models.execution import Account, AccountState, KillSwitch, Plan, PlanState, SymbolRow
 from app.models.strategy import Decision, Run, RunState, StopMode, StrategyRow, StrategyVersion
 from app.services.ownership import owned_account
+from app.services.real_money import refuse_unconfirmed
 from app.services.strategy.library import VersionView, owned_strategy, valid_strategy, version_view
 from app.services.strategy.live import unsupported_live
 from app.services.strategy.rules import Strategy
@@ -47,6 +48,7 @@ class RunView:
     created_at: datetime | None
     started_at: datetime | None
     stopped_at: datetime | None
+    account_kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +102,14 @@ async def start_run(
     version_number: int | None = None,
     symbol: str | None = None,
     confirm_no_stop: bool = False,
+    confirm_live: bool = False,
     clock: Clock,
 ) -> RunView:
     """Ask for a run of a version (the newest by default) of the user's strategy. The worker starts it.
 
     Whether the execution service is healthy is for the caller to ask. Raises NotFound; InvalidInput with `field`
-    symbol, version_number, confirm_no_stop or strategy_id (`facts["problems"]`: what a live run cannot do);
-    Conflict for an archived strategy, an account that cannot trade, an engaged kill switch, or when the strategy
+    symbol, version_number, confirm_no_stop, confirm_live or strategy_id (`facts["problems"]`: what a live run cannot
+    do); Conflict for an archived strategy, an account that cannot trade, an engaged kill switch, or when the strategy
     runs there already.
     """
     # The account is held, so that of two starts at once the second sees the first.
@@ -124,6 +127,7 @@ async def start_run(
             field="confirm_no_stop",
         )
     _refuse_account(account)
+    refuse_unconfirmed(account.kind, account.label, confirm_live=confirm_live, does="run trades real money by itself")
     await _refuse_unknown_symbol(session, account, chosen)
     await _refuse_killed(session, account)
     await _refuse_second(session, row, account, chosen)
@@ -175,7 +179,7 @@ async def list_runs(
     if active_only:
         query = query.where(col(Run.state).in_(_ACTIVE))
     found = (await session.execute(query)).all()
-    return [_view(run, version, strategy, label) for run, version, strategy, label in found]
+    return [_view(run, version, strategy, account) for run, version, strategy, account in found]
 
 
 async def run_detail(
@@ -249,6 +253,8 @@ def _refuse_account(account: Account) -> None:
         AccountState.RECOVERING.value: "is still being compared with the exchange",
         AccountState.FROZEN.value: "is frozen",
         AccountState.FAILED.value: "could not be set up",
+        AccountState.DISABLED.value: "is switched off",
+        AccountState.REMOVED.value: "is removed",
     }[account.state]
     because = f" ({account.state_reason})" if account.state_reason else ""
     raise Conflict(f"The account “{account.label}” {words}{because}, so nothing can be traded on it.")
@@ -308,9 +314,9 @@ async def _open_plan_of(session: AsyncSession, run_id: int) -> int | None:
     return await session.scalar(open_plan.limit(1))
 
 
-def _runs_of(user_id: int) -> Select[Run, StrategyVersion, StrategyRow, str]:
+def _runs_of(user_id: int) -> Select[Run, StrategyVersion, StrategyRow, Account]:
     return (
-        select(Run, StrategyVersion, StrategyRow, col(Account.label))
+        select(Run, StrategyVersion, StrategyRow, Account)
         .join(StrategyVersion, col(StrategyVersion.id) == col(Run.version_id))
         .join(StrategyRow, col(StrategyRow.id) == col(StrategyVersion.strategy_id))
         .join(Account, col(Account.id) == col(Run.account_id))
@@ -323,11 +329,11 @@ async def _run_view(session: AsyncSession, user_id: int, run_id: int) -> RunView
     found = (await session.execute(_runs_of(user_id).where(col(Run.id) == run_id))).first()
     if found is None:
         raise NotFound(f"There is no run {run_id}.")
-    run, version, strategy, label = found
-    return _view(run, version, strategy, label)
+    run, version, strategy, account = found
+    return _view(run, version, strategy, account)
 
 
-def _view(run: Run, version: StrategyVersion, strategy: StrategyRow, account_label: str) -> RunView:
+def _view(run: Run, version: StrategyVersion, strategy: StrategyRow, account: Account) -> RunView:
     return RunView(
         id=run.id or 0,
         strategy_id=strategy.id or 0,
@@ -335,7 +341,8 @@ def _view(run: Run, version: StrategyVersion, strategy: StrategyRow, account_lab
         version_id=run.version_id,
         version_number=version.number,
         account_id=run.account_id,
-        account_label=account_label,
+        account_label=account.label,
+        account_kind=account.kind,
         symbol=run.symbol,
         timeframe=run.timeframe,
         state=run.state,
