@@ -72,7 +72,6 @@ class OrderDetail:
     fills: list[BookedFill]
     account_label: str
     account_kind: str = ""
-    account_kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +156,6 @@ async def order_detail(session: AsyncSession, *, user_id: int, order_id: int) ->
         events=[_event(e) for e in (await session.execute(events)).scalars()],
         fills=await list_fills(session, user_id=user_id, order_id=order_id, limit=MOST_ROWS),
         account_label=account.label if account else "",
-        account_kind=account.kind if account else "",
         account_kind=account.kind if account else "",
     )
 
