@@ -106,3 +106,19 @@ def test_a_sale_of_more_than_is_free_is_refused() -> None:
 
 def test_the_defaults_are_those_that_are_documented() -> None:
     assert Limits(D(100_000), D(250_000)) == DEFAULT_LIMITS
+
+
+def test_nothing_is_bought_at_the_market_on_an_old_price_and_the_refusal_says_how_old() -> None:
+    """F55."""
+    assert check(replace(BUY, relied_price_age_ms=15_000)) is None
+    code, message = refused(BUY, relied_price_age_ms=61_500)
+    assert code == "RISK_STALE_PRICE"
+    assert message == (
+        "The newest price of BTCUSDT is 61 s old; nothing is bought at the market on a price older than 15 s."
+    )
+    assert refused(BUY, relied_price_age_ms=2_001, stale_price_ms=2_000)[0] == "RISK_STALE_PRICE"
+
+
+def test_an_order_that_relies_on_no_price_and_an_exit_care_for_no_age() -> None:
+    assert check(replace(BUY, relied_price_age_ms=None)) is None
+    assert check(replace(SELL, relied_price_age_ms=86_400_000)) is None

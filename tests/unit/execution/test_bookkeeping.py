@@ -8,7 +8,7 @@ from itertools import permutations
 import pytest
 
 from app.domain.errors import IllegalTransition, InvariantViolated
-from app.domain.orders import FINAL, EventKind, EventSource, Order, OrderStatus
+from app.domain.orders import FINAL, EventKind, EventSource, Order, OrderStatus, OrderType
 from app.services.execution import bookkeeping
 from app.services.execution.bookkeeping import Applied, apply_report, apply_trades
 from tests.unit.execution.builders import NOW_MS, D, a_fill, a_report, an_order, sent, working
@@ -192,3 +192,17 @@ def test_an_order_our_restored_books_have_as_new_is_recovered() -> None:
 
     assert path(applied) == ["SUBMITTED", "OPEN", "FILLED"]
     assert applied.steps[0].event.kind is EventKind.RECONCILED
+
+
+def test_a_market_buy_sized_in_base_holds_back_less_with_each_fill() -> None:
+    """105 are held back for a coin at about 100; what is spent is not held back as well."""
+    order = sent(type=OrderType.MARKET, price=None, time_in_force=None, reserved=D(105))
+    held = []
+    for number, (quantity, price) in enumerate([("0.4", "100"), ("0.3", "110"), ("0.2", "200"), ("0.1", "100")], 1):
+        status = "FILLED" if number == 4 else "PARTIALLY_FILLED"
+        report = replace(a_report(status, a_fill(number, quantity, price)), executed=order.filled + D(quantity))
+        order = apply(order, report, known=set(range(1, number))).order
+        held.append(order.reserved)
+
+    assert held == [D(65), D(32), D(0), D(0)]  # 40, 33 and 40 are spent: more than was thought, never below nothing
+    assert order.status is S.FILLED
