@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 COMMAND := $(BIN)/plumbline
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit simulate e2e doctor lock clean
+.PHONY: help run test lint unit chaos-rounds chaos simulate e2e doctor lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,15 +14,21 @@ help:  ## show this list
 run: $(COMMAND)  ## start everything and print where to open it (PORT, DATA_DIR, DATABASE_URL are honoured)
 	@exec $(COMMAND) up
 
-test: lint unit e2e  ## check and test everything, as the continuous integration does
+test: lint unit chaos-rounds e2e  ## check and test everything, as the continuous integration does
 
 lint: $(COMMAND)  ## style, types, and which room may import which
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: $(COMMAND)  ## every test but those in a browser
-	$(BIN)/pytest --ignore=tests/e2e $(ARGS)
+unit: $(COMMAND)  ## every test but those in a browser and the rounds of chaos
+	$(BIN)/pytest --ignore=tests/e2e --ignore=tests/chaos $(ARGS)
+
+chaos-rounds: $(COMMAND)  ## ten rounds of chaos (and tests of the campaign itself), in under three minutes
+	$(BIN)/pytest tests/chaos $(ARGS)
+
+chaos: $(COMMAND)  ## real processes under seeded blows, books compared: ROUNDS=200, or ROUND=n again, or MUTANT=name
+	@$(BIN)/python -m tests.chaos.run $(foreach v,ROUNDS ROUND FROM SEED MUTANT LIST,$(if $($(v)),$(v)="$($(v))"))
 
 simulate: $(COMMAND)  ## seeded worlds of faults: SEEDS=20000, or SEED=n with its trace, or MUTANTS=1
 	@$(BIN)/python -m tests.simulation.run $(foreach v,SEEDS SEED FROM JOBS MUTANTS MUTANT,$(if $($(v)),$(v)="$($(v))"))

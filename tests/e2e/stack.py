@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,6 +52,9 @@ def clean_environment(**own: str) -> dict[str, str]:
 class Stack:
     """One installation. Everything it prints is kept in `lines`."""
 
+    #: What is started; it stands for `plumbline up`.
+    command: Sequence[str] = (str(COMMAND), "up")
+
     def __init__(self, home: Path | None = None, **environment: str) -> None:
         self.home = home or Path(tempfile.mkdtemp(prefix="plumbline-e2e-"))
         self._own_folder = home is None
@@ -74,7 +77,7 @@ class Stack:
     def launch(self) -> None:
         """Start `plumbline up` without waiting for anything."""
         self.process = subprocess.Popen(
-            [str(COMMAND), "up"],
+            list(self.command),
             cwd=ROOT,
             env=clean_environment(**self.environment),
             stdin=subprocess.DEVNULL,
