@@ -12,7 +12,7 @@ from app.database.notifications import notify
 WORK_CHANNEL = "plumbline_work"
 UI_CHANNEL = "plumbline_ui"
 
-Work = Literal["orders", "cancels", "accounts", "runs", "plans", "paper_market", "kill", "reconcile"]
+Work = Literal["orders", "cancels", "accounts", "runs", "plans", "paper_market", "kill", "reconcile", "rules"]
 Kind = Literal[
     "order", "fill", "position", "price", "run", "decision", "account", "service", "notice", "market", "kill", "incident"
 ]

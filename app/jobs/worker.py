@@ -48,6 +48,7 @@ from app.services.runtime import RandomIds, SystemClock
 log = get_logger(__name__)
 
 RECONCILE_EVERY_S, CLOCK_EVERY_S, PRICES_EVERY_S = 60, 60, 5
+RULES_APART_S = 5.0
 TICK_EVERY_S = 5  # the net behind the candle closes
 WATCHDOG_S = 180.0
 RECONCILE_AT_ONCE, ACCOUNT_DEADLINE_S = 4, 40.0
@@ -82,6 +83,7 @@ class Worker:
         self._reconcile_hint = asyncio.Event()
         self._accounts_hint = asyncio.Event()
         self._market_hint = asyncio.Event()
+        self._rules_hint = asyncio.Event()
 
     # --- life ------------------------------------------------------------------------------------------
 
@@ -210,6 +212,8 @@ class Worker:
             self._market_hint.set()
         if payload == "reconcile":
             self._reconcile_hint.set()
+        if payload == "rules":
+            self._rules_hint.set()
 
     def _why_not(self) -> str:
         """Why no new order may be sent now; empty when it may."""
@@ -298,6 +302,7 @@ class Worker:
             "strategy tick": self._tick_on_hint,
             "accounts": self._accounts_on_hint,
             "paper market": self._paper_market_on_hint,
+            "trading rules": self._rules_on_hint,
             "reconciliation on demand": self._reconcile_on_hint,
         }
 
@@ -415,6 +420,13 @@ class Worker:
 
     async def _each_market(self, work: Callable[[MarketWork], Awaitable[None]]) -> None:
         await self._exchanges.each(lambda exchange: work(self._market_work[exchange.kind.value]))
+
+    async def _rules_on_hint(self) -> None:
+        """An exchange refused an order for a filter: ours are old. Read again, but not for each of many refusals."""
+        await self._rules_hint.wait()
+        self._rules_hint.clear()
+        await self._each_market(MarketWork.refresh_rules)
+        await asyncio.sleep(RULES_APART_S)
 
     async def _paper_market_on_hint(self) -> None:
         await _wait(self._market_hint, 2)

@@ -20,6 +20,8 @@ from app.services.risk.checks import STALE_PRICE_MS, OrderFacts, check
 
 #: A person's or a strategy's order that could not be sent within this time is stale and never sent.
 INTENT_LIFE_MS = 30_000
+#: The exchange's word for a symbol whose orders it matches.
+TRADING = "TRADING"
 #: A market buy by base quantity reserves this much above the last price.
 MARKET_BUY_MARGIN = Decimal("1.05")
 
@@ -87,6 +89,8 @@ async def commit_intent(
         raise Conflict(f"account {facts.account.label!r} is not active ({facts.account.state.lower()})")
     if facts.rules is None:
         raise InvalidInput(f"{draft.symbol} is not traded on this account", field="symbol")
+    if draft.side is Side.BUY and facts.rules.status != TRADING:  # a sale is sent: what we know may be old by then
+        raise InvalidInput(f"{draft.symbol} is not traded at the moment ({facts.rules.status})", field="symbol")
     reference = _reference(draft, facts)
     if reference is None and draft.side is Side.BUY:
         raise Unavailable(f"there is no price of {draft.symbol} yet; try again in a few seconds")
