@@ -7,6 +7,7 @@
 docs/backtest.md states what is assumed inside a candle and what each metric means.
 """
 
+from app.services.backtest.causality import Leak, leaks
 from app.services.backtest.engine import Verified, run, verify
 from app.services.backtest.identity import candle_data_version
 from app.services.backtest.metrics import DEFINITIONS, Definition, Metrics
@@ -20,6 +21,7 @@ __all__ = [
     "ENGINE_VERSION",
     "Definition",
     "Fill",
+    "Leak",
     "Metrics",
     "Result",
     "Rounding",
@@ -30,6 +32,7 @@ __all__ = [
     "Warning_",
     "candle_data_version",
     "grid_points",
+    "leaks",
     "run",
     "settings_from",
     "sweep",

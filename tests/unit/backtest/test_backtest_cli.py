@@ -124,7 +124,7 @@ def test_a_parameter_can_be_given_and_a_start_day_leaves_the_days_before_as_warm
         (("--timeframe", "1m"), "mostly spaced like 1h candles, but the timeframe chosen is 1m"),
         (("--timeframe", "7m"), "'7m' is not a timeframe; use one of"),
         (("--param", "fast"), "--param is like fast=10, not 'fast'"),
-        (("--param", "quick=3"), "no parameter is called \"quick\""),
+        (("--param", "quick=3"), 'no parameter is called "quick"'),
         (("--param", "fast=999"), "fast must be a number from 5 to 50, not 999"),
         (("--start", "yesterday"), "--start must be a day like 2024-01-01, not 'yesterday'"),
         (("--start", "2030-01-01"), "the run starts after the last candle"),

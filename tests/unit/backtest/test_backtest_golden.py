@@ -1,4 +1,4 @@
-"""The golden figure on real candles, where they are at hand; on generated ones, the same rules in a loop of their own."""
+"""The golden figure on real candles, where they are at hand; on generated ones the same rules in a plain loop."""
 
 from __future__ import annotations
 
