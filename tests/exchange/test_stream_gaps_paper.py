@@ -54,6 +54,7 @@ class Desk:
         """Committed and sent."""
         kind = OrderType.MARKET if price is None else OrderType.LIMIT
         draft = OrderDraft(1, "BTCUSDT", side, kind, quantity=D("0.1"), price=price)
+        self.store.books.prices.update({"BTCUSDT": (self.store.books.prices["BTCUSDT"][0], self.clock.now_ms())})
         async with self.store.transaction() as tx:
             await commit_intent(tx, draft, intent_key=key, clock=self.clock, ids=RandomIds())
         claimed = await self.submitter.claim(may_send=True)

@@ -67,6 +67,7 @@ class Desk:
         self.keys += 1
         kind = OrderType.MARKET if price is None else OrderType.LIMIT
         draft = OrderDraft(1, "BTCUSDT", side, kind, quantity=D(tenths) / 10, price=price)
+        self.store.books.prices["BTCUSDT"] = (D(100), self.world.clock.ms)
         async with self.store.transaction() as tx:
             await commit_intent(tx, draft, intent_key=str(self.keys), clock=self.world.clock, ids=self.world.ids)
         claimed = await self.submitter.claim(may_send=True)

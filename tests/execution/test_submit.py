@@ -270,7 +270,7 @@ async def test_a_stale_intent_is_never_sent(desk: Desk) -> None:
 async def test_an_intent_made_by_a_clock_that_was_ahead_does_not_wait_to_be_sent_late(desk: Desk) -> None:
     """Its deadline lies an hour away: it would be sent whenever sending is allowed again."""
     desk.pass_time(3_600_000)
-    await desk.intend()
+    await desk.intend(type=OrderType.LIMIT, price=D(99))
     desk.pass_time(-3_600_000)
 
     order = await desk.submit()

@@ -90,6 +90,7 @@ class ExecutionMachine(RuleBasedStateMachine):
     @rule(side=st.sampled_from(Side), price=PRICES, tenths=st.integers(1, 20), market=st.booleans())
     def intend(self, side: Side, price: Decimal, tenths: int, market: bool) -> None:
         self.keys += 1
+        self.books.prices["BTCUSDT"] = (self.books.prices["BTCUSDT"][0], self.world.clock.ms)
         draft = OrderDraft(
             1,
             "BTCUSDT",
