@@ -11,16 +11,18 @@ from sqlalchemy import insert, select, update
 from sqlmodel import col
 
 from app.domain.clock import to_datetime
-from app.domain.orders import OrderStatus, Side
+from app.domain.orders import EventSource, OrderStatus, OrderType, Side
 from app.jobs.strategy_tick import StrategyTicker, stop_runs_after_recovery
 from app.models.auth import User
 from app.models.execution import OrderRow, PaperMarket, Plan, WorkerLease
 from app.models.strategy import Decision, Run, StopMode
 from app.services.exchange.fake import FakeExchange
+from app.services.exchange.fake_faults import refuse
 from app.services.exchange.protocol import KlineEvent
 from app.services.execution import plans
+from app.services.execution.intents import OrderDraft, Owner, commit_intent
 from app.services.execution.store_postgres import PostgresStore
-from app.services.execution.submit import SubmitSettings, Submitter
+from app.services.execution.submit import REFUSALS_THAT_PAUSE, SubmitSettings, Submitter
 from app.services.market.candles import store_candles
 from app.services.market.prices import store_prices
 from app.services.strategy.library import create_strategy
@@ -265,3 +267,24 @@ async def test_a_candle_seen_too_late_is_not_acted_on(bench: Bench) -> None:
     await bench.ticker.tick(may_enter=True)
 
     assert (await bench.decisions())[-1] == ("refused", "seen too late to act on")
+
+
+async def test_a_run_whose_entries_are_refused_five_times_in_a_row_is_stopped_with_the_reason(bench: Bench) -> None:
+    await bench.candles(100, 99, 98)
+    await bench.candles(97, 100)
+    owner = Owner(EventSource.STRATEGY, run_id=bench.run_id)
+    draft = OrderDraft(bench.world.account_id, "BTCUSDT", Side.BUY, OrderType.MARKET, quote_quantity=D(50))
+    for n in range(REFUSALS_THAT_PAUSE - 1):
+        async with bench.store.transaction() as tx:
+            await commit_intent(
+                tx, draft, intent_key=f"more {n}", owner=owner, clock=bench.world.clock, ids=bench.world.ids
+            )
+    refused = refuse(-2010, "Account has insufficient balance for requested action.")
+    bench.exchange.fail_next("place", *[refused] * REFUSALS_THAT_PAUSE)
+    await bench.settle()
+    await bench.ticker.tick(may_enter=True)
+    [run] = await bench.rows(Run)
+
+    assert {o.status for o in await bench.rows(OrderRow)} == {"REJECTED"}
+    assert (run.state, run.stop_mode) == ("STOPPED", "keep_protected")
+    assert "refused 5 entries in a row" in run.stop_reason
