@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
@@ -14,12 +15,11 @@ from sqlmodel import col
 from app.database.hints import tell_browsers
 from app.domain.errors import PlumblineError
 from app.jobs.guard import forever
-from app.jobs.user_stream import StreamRows, UserStream
+from app.jobs.user_stream import Looks, StreamRows, UserStream
 from app.logs import get_logger
 from app.models.execution import Account, AccountKind, AccountState, Credential
 from app.services.exchange.protocol import TradingSession
 from app.services.exchange.vault_private import SecretKey, Vault
-from app.services.execution.reconcile import Reconciler
 from app.services.execution.submit import Submitter
 from app.services.portfolio.projection import book_adjustment
 
@@ -59,7 +59,7 @@ class AccountWork:
     async def open_active(self) -> list[int]:
         """Open sessions for active accounts that have none and close those of frozen ones; returns the new ids."""
         async with self._sessions.begin() as session:
-            active = col(Account.state) == AccountState.ACTIVE.value
+            active = col(Account.state).in_([AccountState.ACTIVE.value, AccountState.RECOVERING.value])
             joined = select(Account, Credential).join(Credential, col(Credential.account_id) == col(Account.id))
             rows = (await session.execute(joined.where(active))).all()
         opened = []
@@ -87,6 +87,20 @@ class AccountWork:
         if account_id in self.trading:
             await self.trading.pop(account_id).close()
             await self._streams.set_up(account_id, up=False)
+
+    async def reconciliations_wanted(self) -> dict[int, datetime]:
+        """Accounts that somebody wants compared with the exchange now, and since when."""
+        async with self._sessions.begin() as session:
+            wanted = col(Account.reconcile_requested_at)
+            rows = (await session.execute(select(col(Account.id), wanted).where(wanted.is_not(None)))).all()
+        return {account_id: since for account_id, since in rows if account_id is not None and since is not None}
+
+    async def reconciliations_done(self, done: Mapping[int, datetime]) -> None:
+        """They were compared, as far as was wanted then: who asked again meanwhile is still to come."""
+        async with self._sessions.begin() as session:
+            for account_id, since in done.items():
+                same = (col(Account.id) == account_id, col(Account.reconcile_requested_at) == since)
+                await session.execute(update(Account).where(*same).values(reconcile_requested_at=None))
 
     async def kinds_in_use(self) -> set[str]:
         """The kinds of account that anybody has to be traded with."""
@@ -142,11 +156,11 @@ class AccountWork:
 
     # --- user streams ----------------------------------------------------------------------------------
 
-    def consume(self, submitter: Submitter, reconciler: Reconciler) -> None:
+    def consume(self, submitter: Submitter, looks: Looks) -> None:
         """Make sure that each open session's stream has its consumer."""
         for account_id, trading in self.trading.items():
             if account_id not in self._consumers or self._consumers[account_id].done():
-                consumer = UserStream(account_id, trading, submitter, reconciler, self._streams)
+                consumer = UserStream(account_id, trading, submitter, looks, self._streams)
                 name = f"user stream of account {account_id}"
                 self._consumers[account_id] = asyncio.create_task(forever(name, consumer.run))
 

@@ -13,10 +13,21 @@ from app.domain.orders import EventSource
 from app.logs import get_logger
 from app.models.execution import Account, Notice
 from app.services.exchange.protocol import OrderUpdate, StreamDown, StreamUp, TradingSession
-from app.services.execution.reconcile import Reconciler
 from app.services.execution.submit import ForeignOrder, Submitter
 
 log = get_logger(__name__)
+
+
+class Looks(Protocol):
+    """Who asks the exchange: `app.jobs.reconciling.Rounds`."""
+
+    async def catch_up(self, account_id: int) -> None:
+        """The stream came back: what happened meanwhile has to be asked for."""
+        ...
+
+    def hint(self, account_id: int) -> None:
+        """Something happened that our books may not have."""
+        ...
 
 
 class StreamBoard(Protocol):
@@ -39,13 +50,13 @@ class UserStream:
         account_id: int,
         trading: TradingSession,
         submitter: Submitter,
-        reconciler: Reconciler,
+        looks: Looks,
         board: StreamBoard,
     ) -> None:
         self._account_id = account_id
         self._trading = trading
         self._submitter = submitter
-        self._reconciler = reconciler
+        self._looks = looks
         self._board = board
 
     async def run(self) -> None:
@@ -57,9 +68,10 @@ class UserStream:
                         await self._submitter.apply(self._account_id, report, EventSource.EXCHANGE)
                     except ForeignOrder as foreign:
                         log.info("an order made elsewhere", account_id=self._account_id, order=str(foreign))
+                        self._looks.hint(self._account_id)
                 case StreamUp():
                     await self._board.set_up(self._account_id, up=True)
-                    await self._reconciler.run(self._account_id, trigger="stream")
+                    await self._looks.catch_up(self._account_id)
                 case StreamDown(reason=reason, silent=silent):
                     log.warning("user stream is down", account_id=self._account_id, reason=reason, silent=silent)
                     await self._board.set_up(self._account_id, up=False)

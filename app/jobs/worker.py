@@ -31,13 +31,16 @@ from app.jobs.key_work import KeyWork
 from app.jobs.market_work import MarketWork
 from app.jobs.order_lanes import OrderLanes
 from app.jobs.paper_markets import PaperMarkets
+from app.jobs.reconciling import Rounds
+from app.jobs.recovery import Recovery
 from app.jobs.strategy_tick import StrategyTicker, stop_runs_after_recovery
 from app.logs import get_logger
-from app.models.execution import AccountKind, AccountState, Notice, ServiceState
+from app.models.execution import AccountKind, Notice, ServiceState
 from app.models.strategy import Decision
 from app.services.exchange.clock import ClockVerdict, OffsetSample, verdict
 from app.services.exchange.paper_control import PaperControlClient
 from app.services.exchange.vault_private import Vault
+from app.services.exchange.weight import Purpose
 from app.services.execution.lease import Lease, LeaseLost
 from app.services.execution.reconcile import Reconciler
 from app.services.execution.store_postgres import PostgresStore
@@ -51,7 +54,6 @@ RECONCILE_EVERY_S, CLOCK_EVERY_S, PRICES_EVERY_S = 60, 60, 5
 RULES_APART_S = 5.0
 TICK_EVERY_S = 5  # the net behind the candle closes
 WATCHDOG_S = 180.0
-RECONCILE_AT_ONCE, ACCOUNT_DEADLINE_S = 4, 40.0
 DRAIN_S = 12.0
 KEEP_QUIET_DECISIONS_MS = 7 * 86_400_000
 
@@ -121,7 +123,7 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             renewer = group.create_task(self._renew())
             listener = group.create_task(self._listener.run())
-            recovered = await self._recover()
+            recovered = await self._recover_all()
             tasks = [renewer, listener]
             scheduler = self._scheduler()
             if recovered:
@@ -165,7 +167,17 @@ class Worker:
             times,
             clock_refused=self._exchanges.clock_refused,
         )
-        self._reconciler = Reconciler(self._store, self._account_work.trading, self._submitter, self._clock)
+        trading = self._account_work.trading
+        reconciler = Reconciler(self._store, trading, self._submitter, self._clock)
+        self._rounds = Rounds(
+            self._store,
+            reconciler,
+            trading,
+            self._clock,
+            limit_of=lambda kind: self._exchanges.of(kind).budget.limit_per_minute,
+            left_of=lambda kind: self._exchanges.of(kind).budget.left(Purpose.LIST),
+        )
+        self._recovery = Recovery(self._store, reconciler, trading, self._clock, recovered=self._account_recovered)
         self._lanes = OrderLanes(
             self._store,
             self._submitter,
@@ -210,7 +222,7 @@ class Worker:
             self._accounts_hint.set()
         if everything or payload == "paper_market":
             self._market_hint.set()
-        if payload == "reconcile":
+        if everything or payload == "reconcile":
             self._reconcile_hint.set()
         if payload == "rules":
             self._rules_hint.set()
@@ -223,12 +235,22 @@ class Worker:
 
     # --- recovery --------------------------------------------------------------------------------------
 
-    async def _recover(self) -> bool:
-        """RECOVERING → reconcile everything → strategies STOPPED → HEALTHY. False when asked to stop meanwhile."""
+    async def _recover_all(self) -> bool:
+        """RECOVERING → reconcile every account → strategies STOPPED → HEALTHY. False when asked to stop meanwhile.
+
+        An account that cannot be reconciled yet, or has an order in doubt, holds up itself alone: see `Recovery`.
+        """
         started_s = time.monotonic()
+        held = False
         pause_s = 0.5
         while not self._stopping.is_set():
-            problem = await self._recover_once()
+            try:
+                if not held:
+                    await self._recovery.hold()
+                    held = True
+                problem = await self._recover_once()
+            except TRANSIENT as error:
+                problem = f"the database cannot be reached: {error}"
             if not problem:
                 break
             log.warning("recovery waits", reason=problem)
@@ -264,17 +286,12 @@ class Worker:
             await self._account_work.open_active()
         except TRANSIENT as error:
             return f"the exchange cannot be reached: {error}"
-        for account_id in list(self._account_work.trading):
-            result = await self._reconciler.run(account_id, trigger="recovery", sweep_history=True)
-            if result.error and await self._is_active(account_id):
-                return f"account {account_id} could not be reconciled: {result.error}"
-        return ""
+        return await self._recovery.round()
 
-    async def _is_active(self, account_id: int) -> bool:
-        """Whether an account still trades; a pass may have frozen it, and then nobody waits for it."""
-        async with self._store.transaction() as tx:
-            account = await tx.account(account_id)
-        return account is not None and account.state == AccountState.ACTIVE.value
+    def _account_recovered(self) -> None:
+        """What was held for this account may go now."""
+        self._lanes.orders_hint.set()
+        self._lanes.plans_hint.set()
 
     async def _say_state(self, state: ServiceState, reason: str) -> None:
         try:
@@ -303,6 +320,7 @@ class Worker:
             "accounts": self._accounts_on_hint,
             "paper market": self._paper_market_on_hint,
             "trading rules": self._rules_on_hint,
+            "recovery": self._recovery.go_on,
             "reconciliation on demand": self._reconcile_on_hint,
         }
 
@@ -312,7 +330,7 @@ class Worker:
             timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1}
         )
         jobs: list[tuple[str, Callable[[], Awaitable[None]], int, float]] = [
-            ("reconciliation", lambda: self._reconcile_all("schedule"), RECONCILE_EVERY_S, 55),
+            ("reconciliation", self._rounds.minute, RECONCILE_EVERY_S, 55),
             ("clock sync", self._exchanges.sync_clocks, CLOCK_EVERY_S, 20),
             ("price refresh", lambda: self._each_market(MarketWork.refresh_prices), PRICES_EVERY_S, 4),
             ("paper market status", self._paper_markets.refresh, PRICES_EVERY_S, 4),
@@ -363,27 +381,13 @@ class Worker:
             async with self._store.transaction() as tx:
                 await tx.add_incident("CLOCK_DRIFT", "the clock differs from the exchange's by more than 5 s")
 
-    async def _reconcile_all(self, trigger: str) -> None:
-        """Every account, a few at once; one that is slow or fails takes nothing from the others."""
-        turns = asyncio.Semaphore(RECONCILE_AT_ONCE)
-
-        async def one(account_id: int) -> None:
-            async with turns, asyncio.timeout(ACCOUNT_DEADLINE_S):
-                await self._reconciler.run(account_id, trigger=trigger)
-
-        accounts = list(self._account_work.trading)
-        results = await asyncio.gather(*(one(a) for a in accounts), return_exceptions=True)
-        failures = [r for r in results if isinstance(r, BaseException)]
-        for account_id, outcome in zip(accounts, results, strict=True):
-            if isinstance(outcome, BaseException):
-                log.warning("an account could not be reconciled", account_id=account_id, error=repr(outcome))
-        if failures:
-            raise failures[0]
-
     async def _reconcile_on_hint(self) -> None:
-        await self._reconcile_hint.wait()
-        self._reconcile_hint.clear()
-        await self._reconcile_all("operator")
+        """Accounts that somebody wants compared: the rows say which, the hint only when to look."""
+        await _wait(self._reconcile_hint, 5)
+        wanted = await self._account_work.reconciliations_wanted()
+        if wanted:
+            compared = await self._rounds.on_demand(wanted.keys())
+            await self._account_work.reconciliations_done({n: at for n, at in wanted.items() if n in compared})
 
     async def _tick(self) -> None:
         why_not = self._why_not()
@@ -400,9 +404,9 @@ class Worker:
         await self._key_work.work()
         await self._take_up_exchanges()
         opened = await self._account_work.open_active()
-        self._account_work.consume(self._submitter, self._reconciler)
+        self._account_work.consume(self._submitter, self._rounds)
         for account_id in opened:
-            await self._reconciler.run(account_id, trigger="opened")
+            await self._rounds.run(account_id, trigger="opened")
 
     async def _take_up_exchanges(self) -> None:
         """Know time, rules and prices of an exchange before the first account on it trades."""

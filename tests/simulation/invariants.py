@@ -221,10 +221,11 @@ class Monitor:
         for (account_id, asset, _), adjustment in books.adjustments.items():
             key = (account_id, asset)
             booked[key] = booked.get(key, ZERO) + adjustment.change
+        pairs = {key: (booked.get(key, ZERO), self.external.get(key, ZERO)) for key in {*booked, *self.external}}
         return [
-            f"account {key[0]}: {self.external.get(key, ZERO)} {key[1]} came from elsewhere, {booked.get(key, ZERO)} booked"
-            for key in sorted({*booked, *self.external})
-            if booked.get(key, ZERO) != self.external.get(key, ZERO)
+            f"account {account_id}: {came} {asset} came from elsewhere, {ours} is booked"
+            for (account_id, asset), (ours, came) in sorted(pairs.items())
+            if ours != came
         ]
 
     def _orders_differ(self, account_id: int, line: Line, books: Books) -> list[str]:

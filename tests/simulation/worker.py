@@ -11,6 +11,8 @@ from app.domain.clock import Ids
 from app.jobs.clock_keeper import ClockKeeper
 from app.jobs.guard import TRANSIENT, forever
 from app.jobs.order_lanes import OrderLanes
+from app.jobs.reconciling import Rounds
+from app.jobs.recovery import Recovery
 from app.jobs.user_stream import UserStream
 from app.services.exchange.clock import OffsetSample, measure_offset
 from app.services.execution.reconcile import Reconciler
@@ -68,6 +70,10 @@ class SimWorker:
             clock_refused=lambda account_id: self.clock_keeper.was_refused(),
         )
         self.reconciler = Reconciler(self.store, self.sessions, self.submitter, clock)
+        self.rounds = Rounds(
+            self.store, self.reconciler, self.sessions, clock, limit_of=lambda kind: 6_000, left_of=lambda kind: 6_000
+        )
+        self.recovery = Recovery(self.store, self.reconciler, self.sessions, clock, recovered=self._account_recovered)
         self.lanes = OrderLanes(
             self.store, self.submitter, clock, ids, may_send=self.may_send, may_exit=self.may_exit
         )
@@ -107,9 +113,10 @@ class SimWorker:
         lanes = self.lanes
         loops = (lanes.look_for_orders, lanes.look_for_cancels, lanes.ask_about_unknown, lanes.advance_plans)
         loops = (*loops, lanes.obey_switches, lanes.replace_orders, self.clock_keeper.sync_on_doubt)
+        loops = (*loops, self.recovery.go_on)
         jobs = (
             (ACCOUNTS_EVERY_S, self._open_accounts),
-            (RECONCILE_EVERY_S, self._reconcile_all),
+            (RECONCILE_EVERY_S, self.rounds.minute),
             (CLOCK_EVERY_S, self.clock_keeper.sync),
         )
         tasks = [asyncio.create_task(forever(once.__name__, once)) for once in loops]
@@ -117,6 +124,7 @@ class SimWorker:
 
     async def _recover(self) -> None:
         pause_s = 0.5
+        await self.recovery.hold()
         while problem := await self._recover_once():
             self._say("worker", "recovery waits", problem)
             await asyncio.sleep(pause_s)
@@ -132,16 +140,18 @@ class SimWorker:
             await self._open_active()
         except TRANSIENT as error:
             return f"the exchange cannot be reached: {error}"
-        for account_id in list(self.sessions):
-            result = await self.reconciler.run(account_id, trigger="recovery", sweep_history=True)
-            if result.error and self.database.books.accounts[account_id].state == "ACTIVE":
-                return f"account {account_id} could not be reconciled: {result.error}"
-        return ""
+        return await self.recovery.round()
+
+    def _account_recovered(self) -> None:
+        """As `Worker._account_recovered`."""
+        self.lanes.orders_hint.set()
+        self.lanes.plans_hint.set()
 
     async def _open_active(self) -> list[int]:
         """As `AccountWork.open_active`."""
         async with self.store.transaction() as tx:
-            active = [i for i, account in sorted(tx.books.accounts.items()) if account.state == "ACTIVE"]
+            accounts = sorted(tx.books.accounts.items())
+            active = [i for i, account in accounts if account.state in ("ACTIVE", "RECOVERING")]
         opened = [i for i in active if i not in self.sessions]
         for account_id in opened:
             self.sessions[account_id] = self._parts.session(self._lines[account_id])
@@ -157,24 +167,10 @@ class SimWorker:
         opened = await self._open_active()
         for account_id, session in self.sessions.items():
             if account_id not in self._consumers or self._consumers[account_id].done():
-                stream = UserStream(account_id, session, self.submitter, self.reconciler, _Board())
+                stream = UserStream(account_id, session, self.submitter, self.rounds, _Board())
                 self._consumers[account_id] = asyncio.create_task(forever("stream", stream.run))
         for account_id in opened:
-            await self.reconciler.run(account_id, trigger="opened")
-
-    async def _reconcile_all(self) -> None:
-        """As `Worker._reconcile_all`."""
-        turns = asyncio.Semaphore(RECONCILE_AT_ONCE)
-
-        async def one(account_id: int) -> None:
-            async with turns, asyncio.timeout(ACCOUNT_DEADLINE_S):
-                result = await self.reconciler.run(account_id, trigger="schedule")
-                self._say("worker", f"reconciled account {account_id}", result.error or f"repaired {result.repaired}")
-
-        results = await asyncio.gather(*(one(a) for a in list(self.sessions)), return_exceptions=True)
-        failures = [result for result in results if isinstance(result, BaseException)]
-        if failures:
-            raise failures[0]
+            await self.rounds.run(account_id, trigger="opened")
 
     async def _measure(self) -> OffsetSample:
         return await measure_offset(SimSession(self._lines[1]), self._clock.now_ms)  # type: ignore[arg-type]

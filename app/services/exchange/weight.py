@@ -29,7 +29,7 @@ class Purpose(Enum):
     CANCEL = 1.0
     PLACE = 0.9
     QUERY = 0.85
-    LIST = 0.75
+    LIST = 0.8
 
 
 class WeightBudget:
@@ -58,6 +58,11 @@ class WeightBudget:
             return ((self._minute + 1) * MINUTE_MS - now_ms) / 1000
         self._used += weight
         return 0.0
+
+    def left(self, purpose: Purpose) -> int:
+        """Weight that calls of this purpose may still use in this minute; 0 while everything is paused."""
+        paused = self._turn() < self._paused_until_ms
+        return 0 if paused else max(0, int(self.limit_per_minute * purpose.value) - self._used)
 
     def observe(self, used_in_minute: int) -> None:
         """What the exchange says was used (X-MBX-USED-WEIGHT-1M); others on this address count as well."""

@@ -72,6 +72,13 @@ class Reconciler:
                 await tx.record_pass(result)
             return result
 
+    async def catch_up(self, account_id: int) -> None:
+        """A pass because a stream came back."""
+        await self.run(account_id, trigger="stream")
+
+    def hint(self, account_id: int) -> None:
+        """Where every pass is asked for, nothing is done ahead of its time."""
+
     async def _compare(self, result: PassResult, look: Look, sweep_history: bool) -> None:
         if look.orders:
             await self._orders.look(result, look)
