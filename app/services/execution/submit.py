@@ -6,12 +6,12 @@ answer is known or the death bound has passed. No transaction is open while anyt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.clock import Clock, to_datetime
 from app.domain.errors import InvariantViolated, PlumblineError
-from app.domain.orders import FINAL, EventSource, ExchangeReport, Fill, Order, OrderStatus
+from app.domain.orders import FINAL, EventSource, ExchangeReport, Fill, Order, OrderStatus, Side
 from app.logs import get_logger
 from app.services.exchange.clock import BLOCK_ABOVE_MS
 from app.services.exchange.protocol import (
@@ -23,7 +23,6 @@ from app.services.exchange.protocol import (
     NoInformation,
     NotSent,
     NotVisible,
-    OrderRequest,
     PlaceOutcome,
     QueryOutcome,
     Refused,
@@ -41,6 +40,11 @@ log = get_logger(__name__)
 #: When an order of unknown outcome is asked about, in seconds after it was sent; then at every reconciliation.
 QUERY_AFTER_S = (1, 2, 5, 10, 20, 40)
 DUPLICATE_ORDER = "Duplicate order sent"
+FILTER_REFUSAL = "-1013"
+#: After so many entries of a run were refused one after the other for one reason, the run is paused ...
+REFUSALS_THAT_PAUSE = 5
+#: ... unless the reason passes by itself: too many requests or orders, the firewall, our clock, no connection.
+PASSING_CODES = frozenset({"-1003", "-1015", "-1021", "403", "418", "429", "NOT_SENT"})
 #: Incident: the exchange had confirmed an order and no longer shows it. It heals when the order is seen again.
 NOT_VISIBLE = "CONFIRMED_NOT_VISIBLE"
 
@@ -89,7 +93,8 @@ class Submitter:
         What protects or leaves a position goes first, then the oldest. An order past its deadline expires
         unsent. While `may_send` is false orders stay NEW until their deadline, those of plans that sell
         excepted where `may_exit` is true (the clock is off: signing is corrected, so an exit still works).
-        Those of an account whose session is about to open, or whose address has used up its requests, stay NEW too.
+        Those of an account that is recovering, whose session is about to open, or whose address has used up its
+        requests, stay NEW too.
         """
         held = set(busy)
         async with self._store.transaction() as tx:
@@ -110,6 +115,9 @@ class Submitter:
         by = EventSource.EXECUTOR
         if stale:
             return bookkeeping.expired(order, code=STALE_INTENT, reason=stale, source=by, at_ms=now_ms)
+        account = await tx.account(order.account_id)
+        if account is not None and account.state == "RECOVERING":
+            return None
         refusal = await self._late_refusal(tx, order)
         if refusal is not None:
             code, words = refusal
@@ -304,6 +312,7 @@ class Submitter:
                 await tx.freeze_account(account_id, words)
             raise BooksContradict(words, account_id=account_id) from broken
 
+    @again_if_contended
     async def _book(self, account_id: int, report: ExchangeReport, source: EventSource) -> tuple[Order, bool]:
         async with self._store.transaction() as tx:
             order = await tx.order_by_client_id(account_id, report.client_order_id)
@@ -329,6 +338,18 @@ class Submitter:
             at = f"{to_datetime(happened_ms):%H:%M:%S}"
             words = f"order {order.client_order_id} changed at {at} UTC and it did not say so"
             self._sessions[order.account_id].suspect(happened_ms=happened_ms, reason=words)
+
+
+async def _pause_after_refusals(tx: Transaction, order: Order) -> None:
+    """A run whose entries the exchange refuses for the same lasting reason is paused rather than let try for ever."""
+    if order.run_id is None or order.side is not Side.BUY or order.reject_code in PASSING_CODES:
+        return
+    codes = await tx.newest_entry_codes(order.run_id, REFUSALS_THAT_PAUSE)
+    if codes != [order.reject_code] * REFUSALS_THAT_PAUSE:
+        return
+    words = f"the exchange refused {len(codes)} entries in a row: {order.reject_reason}"
+    if await tx.pause_run(order.run_id, f"{words}; review it and start again"):
+        await tx.add_incident("ENTRIES_REFUSED", words, account_id=order.account_id, order_id=order.id)
 
 
 async def record(tx: Transaction, applied: Applied) -> None:
