@@ -33,7 +33,7 @@ from app.services.execution import bookkeeping
 from app.services.execution.bookkeeping import NEVER_ARRIVED, STALE_INTENT, Applied, Step
 from app.services.execution.intents import INTENT_LIFE_MS
 from app.services.execution.plans import reopen_if_bought
-from app.services.execution.store import Store, Transaction
+from app.services.execution.store import Store, Transaction, again_if_contended
 
 log = get_logger(__name__)
 
@@ -170,6 +170,7 @@ class Submitter:
             case NotSent(reason=reason):
                 return await self._refuse(order, "NOT_SENT", reason)
 
+    @again_if_contended
     async def _refuse(self, order: Order, code: str, reason: str, *, freezes: bool = False) -> Order:
         async with self._store.transaction() as tx:
             current = await _locked(tx, order)
@@ -181,6 +182,9 @@ class Submitter:
             await tx.write([step])
             if freezes:
                 await tx.freeze_account(order.account_id, f"the exchange refused the key: {reason}")
+            if code == FILTER_REFUSAL:
+                await tx.wake("rules")  # ours are old
+            await _pause_after_refusals(tx, step.order)
             return step.order
 
     def _heed_clock(self, order: Order, outcome: PlaceOutcome | CancelOutcome | QueryOutcome) -> None:
@@ -188,6 +192,7 @@ class Submitter:
         if isinstance(outcome, Refused | NoInformation) and outcome.resyncs_clock:
             self.clock_refused(order.account_id)
 
+    @again_if_contended
     async def _mark_unknown(self, order: Order, reason: str) -> Order:
         async with self._store.transaction() as tx:
             current = await _locked(tx, order)
