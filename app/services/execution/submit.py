@@ -6,7 +6,7 @@ answer is known or the death bound has passed. No transaction is open while anyt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from app.domain.clock import Clock, to_datetime
@@ -23,6 +23,7 @@ from app.services.exchange.protocol import (
     NoInformation,
     NotSent,
     NotVisible,
+    OrderRequest,
     PlaceOutcome,
     QueryOutcome,
     Refused,
