@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
@@ -63,6 +64,8 @@ class MarketWork:
         self._wanted_by_runs = wanted_by_runs
         self._on_close = on_close
         self.shown: dict[str, str] = {}
+        #: What the exchange itself has told without a hole: (venue, symbol, timeframe) → (history asked for, end).
+        self._whole: dict[tuple[str, str, str], tuple[int, int]] = {}
         self.changed = asyncio.Event()  # the set of wanted candles may be another one now
 
     def _venue(self, symbol: str) -> str | None:
@@ -103,7 +106,7 @@ class MarketWork:
         return [Wanted(symbol, timeframe, history) for (symbol, timeframe), history in sorted(needs.items())]
 
     async def ingest(self) -> None:
-        """Fetch closed candles that are missing at the end of what is stored: first load and repair alike."""
+        """Fetch closed candles from the first that is missing on: first load and repair alike."""
         for want in await self.wanted():
             await self._backfill(want)
         self._on_close()
@@ -111,22 +114,26 @@ class MarketWork:
     async def _backfill(self, want: Wanted) -> None:
         venue, length_ms = self._venue(want.symbol) or "", timeframe_ms(want.timeframe)
         now_ms = self._clock.exchange_now_ms()
-        async with self._sessions.begin() as session:
-            key = (
-                col(Candle.venue) == venue,
-                col(Candle.symbol) == want.symbol,
-                col(Candle.timeframe) == want.timeframe,
-            )
-            span = select(func.min(col(Candle.open_time_ms)), func.max(col(Candle.open_time_ms)), func.count())
-            first, last, count = (await session.execute(span.where(*key))).one()
-        start_ms = now_ms - now_ms % length_ms - want.history * length_ms
-        if last is not None and (first <= start_ms or count >= want.history):
-            start_ms = last + length_ms
-        candles = await self._market.closed_candles(
-            want.symbol, want.timeframe, start_ms=start_ms, end_ms=now_ms - now_ms % length_ms
-        )
+        end_ms = now_ms - now_ms % length_ms
+        key = (venue, want.symbol, want.timeframe)
+        history, start_ms = self._whole.get(key, (0, 0))
+        if history < want.history:
+            start_ms = end_ms - want.history * length_ms
+        start_ms = first_missing_ms(await self._open_times(key, start_ms), start_ms, length_ms)
+        if start_ms >= end_ms:
+            return
+        candles = await self._market.closed_candles(want.symbol, want.timeframe, start_ms=start_ms, end_ms=end_ms)
         if candles:
             await self._store(venue, candles)
+            self._whole[key] = max(history, want.history), candles[-1].open_time_ms + length_ms
+
+    async def _open_times(self, key: tuple[str, str, str], from_ms: int) -> list[int]:
+        """Open times of the candles stored from then on, oldest first."""
+        venue, symbol, timeframe = key
+        of = (col(Candle.venue) == venue, col(Candle.symbol) == symbol, col(Candle.timeframe) == timeframe)
+        stored = select(col(Candle.open_time_ms)).where(*of, col(Candle.open_time_ms) >= from_ms)
+        async with self._sessions.begin() as session:
+            return list((await session.execute(stored.order_by(col(Candle.open_time_ms)))).scalars())
 
     async def _store(self, venue: str, candles: Sequence[KlineEvent]) -> None:
         async with self._sessions.begin() as session:
@@ -165,3 +172,14 @@ class MarketWork:
                     self._on_close()
                 case _:
                     pass
+
+
+def first_missing_ms(open_times_ms: Sequence[int], start_ms: int, length_ms: int) -> int:
+    """From when on candles have to be asked for: from the first hole since `start_ms`, else after the last one stored.
+
+    A close that the stream lost is such a hole, however many came after it.
+    """
+    if not open_times_ms or open_times_ms[0] >= start_ms + length_ms:
+        return start_ms
+    hole = next((a for a, b in pairwise(open_times_ms) if b - a > length_ms), open_times_ms[-1])
+    return hole + length_ms
