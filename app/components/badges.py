@@ -16,6 +16,11 @@ def badge(text: Any, tone: Any = "", testid: Any = "") -> rx.Component:
     return shown if isinstance(text, str) else rx.cond(text, shown, rx.fragment())
 
 
+def account_name(row: Any) -> rx.Component:
+    """An account in a row with `account` and `account_kind`: never without saying whether it is real money."""
+    return span(row["account"], " ", badge(row["account_kind"], row["account_kind"], "account-kind"))
+
+
 def signed(text: Any, **props: Any) -> rx.Component:
     """A number that carries its sign, green above zero and red below."""
     return span(text, class_name=sign_class(text), **props)

@@ -6,6 +6,7 @@ from typing import Any
 
 import reflex as rx
 
+from app.components.badges import badge
 from app.components.html import button, div, each, input_, label, option, pick, select, span, textarea, when
 
 
@@ -60,6 +61,16 @@ def select_field(
 ) -> rx.Component:
     """A labelled native select."""
     return field(text, choose(name, choices, **props), control_id=name, hint=hint, wrong=wrong, full=full)
+
+
+def live_check(text: str, wrong: Any) -> rx.Component:
+    """The tick without which nothing is done with real money."""
+    box = input_(type="checkbox", name="confirm_live", id="confirm_live", data_testid="confirm-live")
+    return div(
+        label(box, badge("LIVE", "LIVE"), text, html_for="confirm_live", class_name="check live"),
+        span(wrong, class_name="wrong", role="alert"),
+        class_name="field full",
+    )
 
 
 def submit(text: Any, *, testid: str, style: Any = "btn primary", busy: Any = None) -> rx.Component:

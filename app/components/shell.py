@@ -159,7 +159,7 @@ def _strip() -> rx.Component:
         _item("Books agree with exchange as of", state.books, state.books_tone, "strip-books"),
         link(_item("Kill switch", state.kill, state.kill_tone, "strip-kill"), href="/risk", class_name="item"),
         span("all times UTC", class_name="faint push"),
-        class_name="strip",
+        class_name=pick(state.is_live, "strip live", "strip"),
         role="banner",
         aria_label="Status",
         data_testid="strip",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import reflex as rx
 
+from app.components.badges import badge
 from app.components.dialogs import close_button, dialog
-from app.components.fields import select_field, submit
-from app.components.html import div, each, form, input_, label, link, option, p, select, some, span, when
+from app.components.fields import live_check, select_field, submit
+from app.components.html import button, div, each, form, input_, label, link, option, p, select, some, span, when
 from app.components.tables import empty
 from app.state.start_run import StartRunState
 
@@ -25,13 +26,34 @@ def start_dialog() -> rx.Component:
         link("Open settings", href="/settings", class_name="btn primary"),
     )
     return dialog(
-        when(some(state.strategies), when(some(state.accounts), _form(), no_account), no_strategy),
+        when(
+            some(state.strategies),
+            when(some(state.accounts), when(state.asked != "", _ask(), _form()), no_account),
+            no_strategy,
+        ),
         title="Start a live run",
         text="The strategy decides at each closed candle and trades by itself until somebody stops it.",
         is_open=state.is_open,
         on_open_change=state.set_open,
         testid="start-dialog",
     )
+
+
+def _ask() -> rx.Component:
+    """The second question about a live run: it names what it will do."""
+    state = StartRunState
+    return div(
+        p(badge("LIVE", "LIVE"), " ", state.asked, class_name="note bad", data_testid="start-asked"),
+        p(state.reading, class_name="note info"),
+        p(state.errors["form"], class_name="wrong", role="alert"),
+        div(
+            button("Go back", class_name="btn", type="button", on_click=state.go_back),
+            button("Trade real money", class_name="btn danger solid", type="button", on_click=state.start_live,
+                   data_testid="start-run-live"),
+            class_name="actions",
+        ),
+        class_name="stack",
+    )  # fmt: skip
 
 
 def _form() -> rx.Component:
@@ -47,7 +69,13 @@ def _form() -> rx.Component:
         data_testid="start-strategy",
     )
     account = select_field(
-        "Account", "account_id", state.accounts, wrong=wrong["account_id"], data_testid="start-account"
+        "Account",
+        "account_id",
+        state.accounts,
+        value=state.account,
+        on_change=state.choose_account,
+        wrong=wrong["account_id"],
+        data_testid="start-account",
     )
     symbol = div(
         label("Symbol", html_for="start_symbol"),
@@ -69,6 +97,7 @@ def _form() -> rx.Component:
             account,
             symbol,
             when(state.without_stop, no_stop),
+            when(state.is_live, live_check("This run trades real money.", wrong["confirm_live"])),
             class_name="form-grid",
         ),
         p(wrong["confirm_no_stop"], class_name="wrong", role="alert"),

@@ -25,7 +25,7 @@ def positions_table(rows: Any, *, testid: str = "positions") -> rx.Component:
 
 def _position(row: Row) -> rx.Component:
     return tr(
-        td(row["symbol"], class_name="strong"),
+        td(row["symbol"], " ", badge(row["account_kind"], row["account_kind"]), class_name="strong nowrap"),
         td(link(row["owner"], href=row["href"])),
         td(row["quantity"], class_name="num", data_testid="position-quantity"),
         td(row["average"], class_name="num"),
@@ -52,7 +52,7 @@ def fills_table(rows: Any, *, testid: str = "fills") -> rx.Component:
 def _fill(row: Row) -> rx.Component:
     return tr(
         td(row["time"], class_name="nowrap muted"),
-        td(row["symbol"], class_name="strong"),
+        td(row["symbol"], " ", badge(row["account_kind"], row["account_kind"]), class_name="strong nowrap"),
         td(row["side"], class_name=row["side_class"]),
         td(row["quantity"], class_name="num"),
         td(row["price"], class_name="num"),
@@ -72,7 +72,7 @@ def open_orders_table(rows: Any, *, testid: str = "open-orders") -> rx.Component
         rows,
         lambda row: tr(
             td(link(row["id"], href=row["href"])),
-            td(row["symbol"], class_name="strong"),
+            td(row["symbol"], " ", badge(row["account_kind"], row["account_kind"]), class_name="strong nowrap"),
             td(row["side"], class_name=row["side_class"]),
             td(row["type"], class_name="nowrap"),
             td(row["quantity"], class_name="num"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reflex as rx
 
-from app.components.badges import badge
+from app.components.badges import account_name, badge
 from app.components.dialogs import confirm
 from app.components.html import Row, button, dd, div, dl, dt, each, fragment, li, link, ol, p, span, td, time, tr, when
 from app.components.panels import as_of, body, panel, stat, stats
@@ -35,7 +35,9 @@ def order() -> rx.Component:
         here="/orders",
         ready=state.ready,
         missing=state.missing,
-        beside=span(badge(row["status"], row["tone"], "order-status"), " ", as_of(state.as_of)),
+        beside=span(
+            badge(row["status"], row["tone"], "order-status"), " ", account_name(row), " ", as_of(state.as_of)
+        ),
         actions=[link("All orders", href="/orders", class_name="btn"), when(row["can_cancel"], _cancel())],
     )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import reflex as rx
 
-from app.components.badges import badge
+from app.components.badges import account_name, badge
 from app.components.dialogs import close_button, confirm, dialog
-from app.components.fields import number_field, select_field, submit
+from app.components.fields import live_check, number_field, select_field, submit
 from app.components.html import (
     Row,
     button,
@@ -109,7 +109,7 @@ def order_line(row: Row) -> rx.Component:
     return tr(
         td(link(row["id"], href=row["href"], data_testid="order-link")),
         td(row["time"], class_name="nowrap muted"),
-        td(row["account"]),
+        td(account_name(row), class_name="nowrap"),
         td(row["symbol"], class_name="strong"),
         td(row["side"], class_name=row["side_class"]),
         td(row["type"], class_name="nowrap"),
@@ -158,7 +158,7 @@ def _order_form() -> rx.Component:
         link("Open settings", href="/settings", class_name="btn primary"),
     )
     return dialog(
-        when(some(state.accounts), _form(), no_account),
+        when(some(state.accounts), when(state.asked != "", _ask(), _form()), no_account),
         title="Place an order",
         text="It is checked against balance, limits and the kill switch, written down, then sent once.",
         is_open=state.is_open,
@@ -182,10 +182,12 @@ def _form() -> rx.Component:
     return form(
         div(
             div(side, kind, class_name="row full"),
-            select_field("Account", "account_id", state.accounts, wrong=wrong["account_id"], required=True),
+            select_field("Account", "account_id", state.accounts, wrong=wrong["account_id"], required=True,
+                         value=state.account, on_change=state.choose_account),
             _symbol(),
             when(state.by_amount, spend, size),
             when(state.kind == "LIMIT", number_field("Limit price", "price", wrong=wrong["price"]), _by_amount()),
+            when(state.is_live, live_check("This order trades real money.", wrong["confirm_live"])),
             class_name="form-grid",
         ),
         p(wrong["form"], class_name="wrong", role="alert", data_testid="order-error"),
@@ -198,6 +200,22 @@ def _form() -> rx.Component:
         reset_on_submit=False,
         data_testid="order-form",
     )
+
+
+def _ask() -> rx.Component:
+    """The second question about a live order: it names what it will do."""
+    state = OrderFormState
+    return div(
+        p(badge("LIVE", "LIVE"), " ", state.asked, class_name="note bad", data_testid="order-asked"),
+        p(state.errors["form"], class_name="wrong", role="alert"),
+        div(
+            button("Go back", class_name="btn", type="button", on_click=state.go_back),
+            button(pick(state.side == "BUY", "Buy with real money", "Sell real holdings"),
+                   class_name="btn danger solid", type="button", on_click=state.send, data_testid="order-send-live"),
+            class_name="actions",
+        ),
+        class_name="stack",
+    )  # fmt: skip
 
 
 def _symbol() -> rx.Component:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reflex as rx
 
 from app.components.badges import badge, sign_class, signed
-from app.components.html import Row, count, div, each, link, option, select, some, td, tr, when
+from app.components.html import Row, count, div, each, link, option, select, some, span, td, tr, when
 from app.components.lw_chart import lw_chart
 from app.components.panels import as_of, body, panel, stat, stats
 from app.components.shell import shell
@@ -31,7 +31,7 @@ def portfolio() -> rx.Component:
         when(state.account != "", _account(), _no_account()),
         here="/portfolio",
         ready=state.ready,
-        beside=as_of(state.as_of),
+        beside=span(badge(state.kind, state.kind, "account-kind"), " ", as_of(state.as_of)),
         actions=[when(count(state.accounts) > 1, chooser)],
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import reflex as rx
 
-from app.components.badges import badge, sign_class
+from app.components.badges import account_name, badge, sign_class
 from app.components.dialogs import close_button, confirm, dialog
 from app.components.fields import submit
 from app.components.html import (
@@ -66,7 +66,8 @@ def run() -> rx.Component:
         beside=span(
             badge(row["state"], row["tone"], "run-state"),
             span(
-                row["symbol"], " · ", row["timeframe"], " · ", row["account"], " · ", row["version"], class_name="muted"
+                row["symbol"], " · ", row["timeframe"], " · ", row["version"], " · ", account_name(row),
+                class_name="muted",
             ),
             as_of(state.as_of),
             class_name="row",

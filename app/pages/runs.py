@@ -6,7 +6,7 @@ from typing import Any
 
 import reflex as rx
 
-from app.components.badges import badge, signed
+from app.components.badges import account_name, badge, signed
 from app.components.html import Row, button, link, some, td, tr, when
 from app.components.panels import as_of, panel
 from app.components.shell import shell
@@ -72,7 +72,7 @@ def _running(row: Row) -> rx.Component:
     return tr(
         td(link(row["id"], href=row["href"], data_testid="run-link")),
         td(link(row["strategy"], href=row["href"], class_name="strong"), " ", row["version"]),
-        td(row["account"]),
+        td(account_name(row), class_name="nowrap"),
         td(row["symbol"], " · ", row["timeframe"], class_name="nowrap"),
         td(badge(row["state"], row["tone"], "run-state")),
         td(row["quantity"], class_name="num"),
@@ -98,7 +98,7 @@ def _ended(row: Row) -> rx.Component:
     return tr(
         td(link(row["id"], href=row["href"])),
         td(row["strategy"], " ", row["version"]),
-        td(row["account"]),
+        td(account_name(row), class_name="nowrap"),
         td(row["symbol"], " · ", row["timeframe"], class_name="nowrap"),
         td(row["quantity"], class_name="num"),
         td(signed(row["realised"]), class_name="num"),

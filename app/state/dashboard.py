@@ -8,14 +8,15 @@ import reflex as rx
 
 from app.domain.money import ZERO
 from app.services import execution
-from app.services.execution import NoticeView
+from app.services.execution import AccountView, NoticeView
 from app.services.portfolio.views import PortfolioView, portfolio_of
 from app.services.strategy.runs import list_runs
 from app.state import words
 from app.state.base import PageState, Unit, live, put
 from app.state.portfolio import figures_of
-from app.state.rows import Row, fill_row, order_row, position_row
+from app.state.rows import Row, account_names, fill_row, order_row, position_row
 from app.state.runs import run_rows
+from app.state.shell import RISKIEST_FIRST
 
 _ROWS = 8
 
@@ -35,7 +36,7 @@ class DashboardState(PageState, rx.State):
     async def _reload(self, unit: Unit) -> None:
         session, user_id = unit.session, unit.user_id
         accounts = await execution.list_accounts(session, user_id=user_id)
-        names = {account.id: account.label for account in accounts}
+        names = account_names(await execution.list_accounts(session, user_id=user_id, with_removed=True))
         views = [await portfolio_of(session, user_id=user_id, account_id=a.id, now=unit.now) for a in accounts]
         runs = await list_runs(session, user_id=user_id, active_only=True)
         orders = await execution.list_orders(session, user_id=user_id, open_only=True, limit=_ROWS)
@@ -43,14 +44,26 @@ class DashboardState(PageState, rx.State):
         told = await execution.notices(session, user_id=user_id, limit=6)
         put(
             self,
-            figures=_total(views),
-            positions=[position_row(p, view.quote_asset) for view in views for p in view.positions if p.quantity],
+            figures=_total(_counted(accounts, views)),
+            positions=[
+                position_row(p, view.quote_asset, account.kind)
+                for account, view in zip(accounts, views, strict=True)
+                for p in view.positions
+                if p.quantity
+            ],
             orders=[order_row(order, names) for order in orders],
             runs=await run_rows(unit, runs),
             fills=[fill_row(fill, names) for fill in fills],
             notices=[_notice_row(notice) for notice in told],
             steps=[] if runs or fills else _first_steps(has_account=bool(accounts)),
         )
+
+
+def _counted(accounts: list[AccountView], views: list[PortfolioView]) -> list[PortfolioView]:
+    """Real money is not added to play money: where there is a live account, only live ones are summed."""
+    kinds = {account.kind for account in accounts}
+    shown = next((kind for kind in RISKIEST_FIRST if kind in kinds), "")
+    return [view for account, view in zip(accounts, views, strict=True) if account.kind == shown]
 
 
 def _total(views: list[PortfolioView]) -> Row:

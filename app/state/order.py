@@ -25,7 +25,7 @@ class OrderState(PageState, rx.State):
         detail = await execution.order_detail(unit.session, user_id=unit.user_id, order_id=self._from_address())
         put(
             self,
-            row=order_row(detail.order, {detail.order.account_id: detail.account_label}),
+            row=order_row(detail.order, {detail.order.account_id: (detail.account_label, detail.account_kind)}),
             facts=_facts(detail),
             events=[_event_row(event) for event in detail.events],
             fills=[fill_row(fill) for fill in detail.fills],
@@ -43,7 +43,7 @@ class OrderState(PageState, rx.State):
 def _facts(detail: OrderDetail) -> list[Row]:
     order = detail.order
     pairs = [
-        ("Account", detail.account_label),
+        ("Account", f"{detail.account_label} · {detail.account_kind}"),
         ("Placed", words.day_time(words.at_ms(order.created_at_ms))),
         ("Limit price", words.price(order.price) if order.price is not None else ""),
         ("Stop price", words.price(order.stop_price) if order.stop_price is not None else ""),

@@ -1,4 +1,4 @@
-"""Placing an order by hand."""
+"""Placing an order by hand. On a live account it is sent only after a second look at what it will do."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from app.services import execution
 from app.services.execution import OrderDraft
 from app.services.identity.audit import audited
 from app.services.market.prices import prices
-from app.state.base import amount_of, handler, say, text_of, whole, work
+from app.state.base import Unit, amount_of, handler, say, text_of, whole, work
 from app.state.orders import OrdersState
 from app.state.rows import Row, account_options
 from app.state.words import in_menu_order
+
+#: A menu longer than this is cut to what is quoted in USDT; the API takes every symbol.
+_MOST_SYMBOLS = 200
 
 
 class OrderFormState(rx.State):
@@ -24,24 +27,41 @@ class OrderFormState(rx.State):
 
     is_open: bool = False
     accounts: list[Row] = []  # noqa: RUF012
+    account: str = ""
+    is_live: bool = False  # whether the chosen account trades real money
+    asked: str = ""  # what a live order will do, while that is asked
     symbols: list[str] = []  # noqa: RUF012
     side: str = "BUY"
     kind: str = "LIMIT"
     by_amount: bool = False
     errors: dict[str, str] = {}  # noqa: RUF012
     _intent: str = ""
+    _drafted: OrderDraft | None = None  # what was asked about
 
     @handler
     async def set_open(self, is_open: bool) -> None:
         """Open the form with a fresh intent, or close it."""
-        self.is_open, self.errors, self._intent = False, {}, ""
+        self.is_open, self.errors, self.asked, self._intent, self._drafted = False, {}, "", "", None
         if is_open is not True:
             return
         async with work(self) as unit:
             accounts = await execution.list_accounts(unit.session, user_id=unit.user_id)
-            self.symbols = in_menu_order(await prices(unit.session, kind="PAPER"))
-        self.accounts = account_options(accounts, active_only=True)
+            self.accounts = account_options(accounts, active_only=True)
+            still_there = any(row["value"] == self.account for row in self.accounts)
+            await self._choose(unit, self.account if still_there else next((r["value"] for r in self.accounts), ""))
         self.is_open, self._intent = True, secrets.token_urlsafe(18)
+
+    async def _choose(self, unit: Unit, account: str) -> None:
+        row = next((row for row in self.accounts if row["value"] == account), None)
+        self.account = account if row else ""
+        self.is_live = row is not None and row["kind"] == "LIVE"
+        self.symbols = _menu(in_menu_order(await prices(unit.session, kind=row["kind"]))) if row else []
+
+    @handler
+    async def choose_account(self, account: str) -> None:
+        """Trade on another account; each exchange has its own symbols."""
+        async with work(self) as unit:
+            await self._choose(unit, str(whole(account, "account_id")))
 
     @handler
     async def set_side(self, side: str) -> None:
@@ -62,13 +82,42 @@ class OrderFormState(rx.State):
 
     @handler
     async def place(self, form: dict[str, Any]) -> None:
-        """Commit the order of the form; the execution service sends it."""
+        """Commit the order of the form; the execution service sends it. A live one is asked about first."""
         self.errors = {}
         draft = self._draft(form)
+        if not self.is_live:
+            await self._commit(draft, confirm_live=False)
+            return
+        if not form.get("confirm_live"):
+            raise InvalidInput("Say that you mean real money.", field="confirm_live")
+        label = next(row["label"] for row in self.accounts if row["value"] == self.account)
+        self._drafted, self.asked = draft, f"{label}: {execution.describe(draft)}. It is sent to Binance at once."
+
+    @handler
+    async def send(self) -> None:
+        """Yes: what was asked about is sent."""
+        draft = self._drafted
+        if draft is None:
+            raise InvalidInput("There is no order to send; fill in the form again.")
+        self.asked, self._drafted = "", None
+        await self._commit(draft, confirm_live=True)
+
+    @handler
+    async def go_back(self) -> None:
+        """No: back to the form."""
+        self.asked, self._drafted = "", None
+
+    async def _commit(self, draft: OrderDraft, *, confirm_live: bool) -> None:
         async with work(self) as unit:
             key = f"user:{unit.user_id}:ui-{self._intent or secrets.token_urlsafe(18)}"
             order = await execution.place_order(
-                unit.session, user_id=unit.user_id, draft=draft, intent_key=key, clock=unit.clock, ids=unit.ids
+                unit.session,
+                user_id=unit.user_id,
+                draft=draft,
+                intent_key=key,
+                clock=unit.clock,
+                ids=unit.ids,
+                confirm_live=confirm_live,
             )
             await audited(unit.session, unit.caller, "order.placed", object=f"order:{order.id}", clock=unit.clock)
             await (await self.get_state(OrdersState))._renew(unit)
@@ -80,12 +129,12 @@ class OrderFormState(rx.State):
 
     def _draft(self, form: dict[str, Any]) -> OrderDraft:
         is_market, by_amount = self.kind == "MARKET", self.by_amount
-        if not text_of(form, "account_id"):
+        if not self.account:
             raise InvalidInput("Choose an account.", field="account_id")
         if not text_of(form, "quote_quantity" if by_amount else "quantity"):
             raise InvalidInput("Say how much.", field="quote_quantity" if by_amount else "quantity")
         return OrderDraft(
-            account_id=whole(form.get("account_id"), "account_id"),
+            account_id=int(self.account),
             symbol=text_of(form, "symbol", most=20).upper(),
             side=Side(self.side),
             type=OrderType.MARKET if is_market else OrderType.LIMIT,
@@ -94,3 +143,7 @@ class OrderFormState(rx.State):
             price=None if is_market else amount_of(form, "price"),
             time_in_force=None if is_market else TimeInForce.GTC,
         )
+
+
+def _menu(symbols: list[str]) -> list[str]:
+    return symbols if len(symbols) <= _MOST_SYMBOLS else [name for name in symbols if name.endswith("USDT")]

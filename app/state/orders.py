@@ -9,7 +9,7 @@ import reflex as rx
 from app.services import execution
 from app.services.identity.audit import audited
 from app.state.base import PageState, Unit, handler, live, put, say, text_of, whole, work
-from app.state.rows import Row, account_options, order_row
+from app.state.rows import Row, account_names, account_options, order_row
 
 PAGE_ROWS = 50
 
@@ -38,7 +38,8 @@ class OrdersState(PageState, rx.State):
             limit=PAGE_ROWS + 1,
             before_id=self._before_id,
         )
-        names = {account.id: account.label for account in accounts}
+        everyone = await execution.list_accounts(unit.session, user_id=unit.user_id, with_removed=True)
+        names = account_names(everyone)
         put(
             self,
             rows=[order_row(order, names) for order in found[:PAGE_ROWS]],

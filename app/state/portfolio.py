@@ -38,6 +38,7 @@ class PortfolioState(PageState, rx.State):
 
     accounts: list[Row] = []  # noqa: RUF012
     account: str = ""
+    kind: str = ""
     figures: Row = {}  # noqa: RUF012
     books: str = ""
     balances: list[Row] = []  # noqa: RUF012
@@ -51,6 +52,7 @@ class PortfolioState(PageState, rx.State):
         if chosen is None:
             put(self, figures={}, balances=[], positions=[], closed=[], fills=[], curve=[])
             return
+        put(self, kind=chosen.kind)
         view = await portfolio_of(unit.session, user_id=unit.user_id, account_id=chosen.id, now=unit.now)
         fills = await execution.list_fills(unit.session, user_id=unit.user_id, account_id=chosen.id, limit=50)
         hours = await snapshots(unit.session, user_id=unit.user_id, account_id=chosen.id, since=unit.now - _CURVE)

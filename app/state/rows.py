@@ -13,6 +13,8 @@ from app.state import words
 from app.state.words import UNKNOWN
 
 Row = dict[str, str]
+#: Label and kind (PAPER, TESTNET, LIVE) by id: an account is never named without saying whether it is real money.
+AccountNames = dict[int, tuple[str, str]]
 
 _TYPES = {
     "LIMIT": "Limit",
@@ -27,14 +29,21 @@ _TYPES = {
 _CANCELLABLE = {S.NEW, S.SUBMITTED, S.OPEN, S.PARTIALLY_FILLED}
 
 
-def order_row(order: Order, accounts: dict[int, str] | None = None) -> Row:
+def account_names(accounts: Iterable[AccountView]) -> AccountNames:
+    """How accounts are called, for rows."""
+    return {account.id: (account.label, account.kind) for account in accounts}
+
+
+def order_row(order: Order, accounts: AccountNames | None = None) -> Row:
     """An order in a list."""
+    label, kind = (accounts or {}).get(order.account_id, (str(order.account_id), ""))
     unknown = order.outcome_unknown_since_ms is not None and not order.is_final
     return {
         "id": str(order.id),
         "href": f"/orders/{order.id}",
         "time": words.day_time(words.at_ms(order.created_at_ms)),
-        "account": (accounts or {}).get(order.account_id, str(order.account_id)),
+        "account": label,
+        "account_kind": kind,
         "symbol": order.symbol,
         "side": order.side.value.capitalize(),
         "side_class": "up" if order.side.value == "BUY" else "down",
@@ -58,8 +67,9 @@ def average_price(order: Order) -> Decimal | None:
     return order.filled_quote / order.filled if order.filled else None
 
 
-def fill_row(fill: BookedFill, accounts: dict[int, str] | None = None) -> Row:
+def fill_row(fill: BookedFill, accounts: AccountNames | None = None) -> Row:
     """A fill in a list."""
+    label, kind = (accounts or {}).get(fill.account_id, (str(fill.account_id), ""))
     return {
         "key": f"{fill.account_id}-{fill.symbol}-{fill.trade_id}",
         "time": words.day_time(fill.traded_at),
@@ -80,10 +90,11 @@ def fill_row(fill: BookedFill, accounts: dict[int, str] | None = None) -> Row:
     }
 
 
-def position_row(position: Any, quote: str) -> Row:
-    """A position of a portfolio view."""
+def position_row(position: Any, quote: str, kind: str = "") -> Row:
+    """A position of a portfolio view; `kind` of its account where several may stand in one list."""
     return {
         "symbol": position.symbol,
+        "account_kind": kind,
         "owner": f"{position.run_name} · run {position.run_id}" if position.run_id else "By hand",
         "href": f"/runs/{position.run_id}" if position.run_id else "/orders",
         "quantity": words.quantity(position.quantity),
@@ -102,7 +113,7 @@ def position_row(position: Any, quote: str) -> Row:
 def account_options(accounts: Iterable[AccountView], *, active_only: bool = False) -> list[Row]:
     """Accounts to choose from in a select."""
     return [
-        {"value": str(account.id), "label": f"{account.label} · {account.kind}"}
+        {"value": str(account.id), "label": f"{account.label} · {account.kind}", "kind": account.kind}
         for account in accounts
         if account.state == "ACTIVE" or not active_only
     ]

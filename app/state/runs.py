@@ -51,6 +51,7 @@ def run_row(run: RunView, position: Row | None) -> Row:
         "strategy_href": f"/strategies/{run.strategy_id}",
         "version": f"v{run.version_number}",
         "account": run.account_label,
+        "account_kind": run.account_kind,
         "symbol": run.symbol,
         "timeframe": run.timeframe,
         "state": words.status_words(run.state),

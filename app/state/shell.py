@@ -14,7 +14,8 @@ from app.state.words import clock_time, sentence, status_words, tone
 
 #: Reconciliation runs every 60 s; books not compared for this long are worth a colour.
 BOOKS_OLD_AFTER = timedelta(minutes=3)
-_RISKIEST_FIRST = ("LIVE", "TESTNET", "PAPER")
+#: Kinds of account, what can lose money first.
+RISKIEST_FIRST = ("LIVE", "TESTNET", "PAPER")
 
 
 class ShellState(rx.State):
@@ -28,6 +29,7 @@ class ShellState(rx.State):
     service_tone: str = ""
     trouble: str = ""
     exchanges: list[str] = []  # noqa: RUF012 - Reflex copies it per state
+    is_live: bool = False
     clock: str = ""
     clock_tone: str = ""
     books: str = ""
@@ -47,7 +49,8 @@ class ShellState(rx.State):
         switches = await execution.kill_switches(unit.session, user_id=unit.user_id)
         self._database_is(away=False)
         put(self, **_service(health), **_clock(health), **_books(accounts, unit), **_kill(switches))
-        put(self, exchanges=[kind for kind in _RISKIEST_FIRST if any(a.kind == kind for a in accounts)])
+        kinds = [kind for kind in RISKIEST_FIRST if any(a.kind == kind for a in accounts)]
+        put(self, exchanges=kinds, is_live="LIVE" in kinds)
 
 
 def _service(health: ServiceHealth) -> dict[str, str]:

@@ -22,10 +22,14 @@ class StartRunState(rx.State):
     strategies: list[Row] = []  # noqa: RUF012
     accounts: list[Row] = []  # noqa: RUF012
     strategy: str = ""
+    account: str = ""
+    is_live: bool = False  # whether the chosen account trades real money
+    asked: str = ""  # what a live run will do, while that is asked
     reading: str = ""
     symbols: list[str] = []  # noqa: RUF012
     without_stop: bool = False
     errors: dict[str, str] = {}  # noqa: RUF012
+    _form: dict[str, Any] = {}  # noqa: RUF012 - what was asked about
 
     @handler
     async def open_for(self, strategy_id: str) -> None:
@@ -33,8 +37,10 @@ class StartRunState(rx.State):
         async with work(self) as unit:
             found = await list_strategies(unit.session, user_id=unit.user_id)
             accounts = await execution.list_accounts(unit.session, user_id=unit.user_id)
-        self.errors = {}
+        self.errors, self.asked, self._form = {}, "", {}
         self.accounts = account_options(accounts, active_only=True)
+        still_there = any(row["value"] == self.account for row in self.accounts)
+        self._choose_account(self.account if still_there else next((row["value"] for row in self.accounts), ""))
         self.strategies = [
             {
                 "value": str(strategy.id),
@@ -56,6 +62,16 @@ class StartRunState(rx.State):
         self.symbols = row["symbols"].split(",") if row else []
         self.without_stop = row is not None and not row["has_stop"]
 
+    def _choose_account(self, account: str) -> None:
+        row = next((row for row in self.accounts if row["value"] == account), None)
+        self.account = account if row else ""
+        self.is_live = row is not None and row["kind"] == "LIVE"
+
+    @handler
+    async def choose_account(self, account: str) -> None:
+        """Choose where it trades."""
+        self._choose_account(str(whole(account, "account_id")))
+
     @handler
     async def choose(self, strategy: str) -> None:
         """Choose the strategy to start."""
@@ -65,14 +81,40 @@ class StartRunState(rx.State):
     async def set_open(self, is_open: bool) -> None:
         """Close the dialog (it is opened by `open_for`)."""
         self.is_open = self.is_open and is_open is True
+        self.asked, self._form = "", {}
 
     @handler
     async def start(self, form: dict[str, Any]) -> Any:
-        """Ask for the run; the worker warms it up and trades it."""
+        """Ask for the run; the worker warms it up and trades it. A live one is asked about first."""
         self.errors = {}
+        if not self.is_live:
+            return await self._commit(form, confirm_live=False)
+        if not form.get("confirm_live"):
+            raise InvalidInput("Say that you mean real money.", field="confirm_live")
+        self._form = {name: form.get(name) for name in ("symbol", "confirm_no_stop")}
+        strategy = next((row["label"] for row in self.strategies if row["value"] == self.strategy), "")
+        account = next(row["label"] for row in self.accounts if row["value"] == self.account)
+        where = text_of(form, "symbol", most=20)
+        self.asked = f"{account}: “{strategy}” buys and sells {where} by itself until somebody stops it."
+        return None
+
+    @handler
+    async def start_live(self) -> Any:
+        """Yes: what was asked about is started."""
+        if not self.asked:
+            raise InvalidInput("There is no run to start; fill in the form again.")
+        form, self.asked, self._form = self._form, "", {}
+        return await self._commit(form, confirm_live=True)
+
+    @handler
+    async def go_back(self) -> None:
+        """No: back to the form."""
+        self.asked, self._form = "", {}
+
+    async def _commit(self, form: dict[str, Any], *, confirm_live: bool) -> Any:
         if not self.strategy:
             raise InvalidInput("Choose a strategy.", field="strategy_id")
-        if not text_of(form, "account_id"):
+        if not self.account:
             raise InvalidInput("Choose an account.", field="account_id")
         async with work(self) as unit:
             health = await execution.service_health(unit.session, now=unit.now)
@@ -82,9 +124,10 @@ class StartRunState(rx.State):
                 unit.session,
                 user_id=unit.user_id,
                 strategy_id=whole(self.strategy, "strategy_id"),
-                account_id=whole(form.get("account_id"), "account_id"),
+                account_id=int(self.account),
                 symbol=text_of(form, "symbol", most=20) or None,
                 confirm_no_stop=bool(form.get("confirm_no_stop")),
+                confirm_live=confirm_live,
                 clock=unit.clock,
             )
             await audited(unit.session, unit.caller, "run.started", object=f"run:{run.id}", clock=unit.clock)

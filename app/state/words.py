@@ -37,6 +37,8 @@ _TONES = {
     "APPLIED": "ok",
     "FROZEN": "bad",
     "FAILED": "bad",
+    "DISABLED": "",
+    "REMOVED": "",
     "HEALTHY": "ok",
     "RECOVERING": "wait",
     "STALE": "bad",

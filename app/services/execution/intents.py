@@ -264,7 +264,7 @@ def _words(kind: OrderType) -> str:
     return kind.value.lower().replace("_", " ")
 
 
-def describe(order: Order) -> str:
+def describe(order: Order | OrderDraft) -> str:
     """`buy 0.01 BTCUSDT limit at 60000`: an order in words, for logs and timelines."""
     size = f"{plain(order.quantity)}" if order.quote_quantity is None and order.quantity is not None else ""
     if order.quote_quantity is not None:

@@ -48,9 +48,10 @@ ORDER = Order(
 
 
 def test_an_open_order_can_be_cancelled_and_has_no_average() -> None:
-    row = order_row(ORDER, {1: "Paper 1"})
+    row = order_row(ORDER, {1: ("Paper 1", "PAPER")})
     assert (row["status"], row["can_cancel"], row["average"], row["price"]) == ("Open", "yes", "—", "90,000.00")
     assert (row["account"], row["owner"], row["words"]) == ("Paper 1", "By hand", "buy 0.01 BTCUSDT")
+    assert row["account_kind"] == "PAPER"
 
 
 def test_a_final_order_cannot_be_cancelled() -> None:
