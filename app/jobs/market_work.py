@@ -29,6 +29,8 @@ log = get_logger(__name__)
 #: Candles fetched when a stream of candles begins without any run needing more.
 BASE_HISTORY = 1_500
 BASE_TIMEFRAME = "1s"
+#: A hole in what the exchange tells of this last while may be a candle it does not show yet; an older one is a gap.
+SETTLED_MS = 120_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,8 @@ class MarketWork:
         candles = await self._market.closed_candles(want.symbol, want.timeframe, start_ms=start_ms, end_ms=end_ms)
         if candles:
             await self._store(venue, candles)
-            self._whole[key] = max(history, want.history), candles[-1].open_time_ms + length_ms
+            told_ms = min(candles[-1].open_time_ms + length_ms, end_ms - SETTLED_MS)
+            self._whole[key] = max(history, want.history), told_ms
 
     async def _open_times(self, key: tuple[str, str, str], from_ms: int) -> list[int]:
         """Open times of the candles stored from then on, oldest first."""
