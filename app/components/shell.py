@@ -45,6 +45,8 @@ PAGES = (
     ("/orders", "Orders", "list-ordered"),
     ("/portfolio", "Portfolio", "wallet"),
     ("/risk", "Risk", "shield-alert"),
+    ("/reconciliation", "Reconciliation", "scale"),
+    ("/incidents", "Incidents", "triangle-alert"),
     ("/settings", "Settings", "settings"),
 )
 
@@ -156,14 +158,17 @@ def _strip() -> rx.Component:
             class_name="item",
         ),
         _item("Clock offset", state.clock, state.clock_tone, "strip-clock"),
-        _item("Books agree with exchange as of", state.books, state.books_tone, "strip-books"),
+        link(_item("Books agree with exchange as of", state.books, state.books_tone, "strip-books"),
+             href="/reconciliation", class_name="item"),
+        when(state.incidents, link(_item("Incidents", state.incidents, "bad", "strip-incidents"), href="/incidents",
+                                   class_name="item")),
         link(_item("Kill switch", state.kill, state.kill_tone, "strip-kill"), href="/risk", class_name="item"),
         span("all times UTC", class_name="faint push"),
         class_name=pick(state.is_live, "strip live", "strip"),
         role="banner",
         aria_label="Status",
         data_testid="strip",
-    )
+    )  # fmt: skip
 
 
 def _item(name: str, value: Any, dot: Any, testid: str) -> rx.Component:

@@ -6,7 +6,7 @@ import reflex as rx
 
 from app.components.badges import badge
 from app.components.dialogs import confirm
-from app.components.html import Row, button, dd, div, dl, dt, each, fragment, span, td, tr, when
+from app.components.html import Row, button, dd, div, dl, dt, each, fragment, link, span, td, tr, when
 from app.components.panels import as_of, body, panel
 from app.components.shell import shell
 from app.components.tables import data_table, empty
@@ -20,8 +20,12 @@ def admin() -> rx.Component:
     return shell(
         "Admin",
         div(panel("Execution service", body(dl(each(state.health, _fact), class_name="facts", data_testid="health"))),
-            panel("Incidents", _incidents()), class_name="grid half"),
-        div(panel("Jobs", _jobs()), panel("Reconciliation", _passes(), actions=[_reconcile()]), class_name="grid half"),
+            panel("Incidents", _incidents(), actions=[link("All incidents", href="/incidents")]),
+            class_name="grid half"),
+        div(panel("Jobs", _jobs()),
+            panel("Reconciliation", _passes(),
+                  actions=[link("All comparisons", href="/reconciliation"), _reconcile()]),
+            class_name="grid half"),
         panel("Users", _users()),
         panel("Audit log", _audit(), actions=[badge(state.chain, state.chain_tone, "chain"), _verify()]),
         here="/admin",
@@ -89,9 +93,9 @@ def _incidents() -> rx.Component:
         AdminState.incidents,
         lambda row: tr(
             td(row["time"], class_name="nowrap muted"),
-            td(row["kind"], class_name="strong"),
+            td(row["title"], class_name="strong"),
             td(row["message"]),
-            td(row["order"]),
+            td(when(row["order"], link(row["order"], href=rx.Var.create("/orders/") + row["order"]))),
         ),
         label="Open incidents",
         testid="incidents",

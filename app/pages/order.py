@@ -7,6 +7,7 @@ import reflex as rx
 from app.components.badges import account_name, badge
 from app.components.dialogs import confirm
 from app.components.html import Row, button, dd, div, dl, dt, each, fragment, li, link, ol, p, span, td, time, tr, when
+from app.components.order_acts import replace_button, replace_dialog
 from app.components.panels import as_of, body, panel, stat, stats
 from app.components.shell import shell
 from app.components.tables import data_table, empty
@@ -32,13 +33,18 @@ def order() -> rx.Component:
             class_name="grid two",
         ),
         panel("Fills", _fills()),
+        replace_dialog(),
         here="/orders",
         ready=state.ready,
         missing=state.missing,
         beside=span(
             badge(row["status"], row["tone"], "order-status"), " ", account_name(row), " ", as_of(state.as_of)
         ),
-        actions=[link("All orders", href="/orders", class_name="btn"), when(row["can_cancel"], _cancel())],
+        actions=[
+            link("All orders", href="/orders", class_name="btn"),
+            when(row["run_href"], span(), when(row["can_cancel"], replace_button(row["id"]))),
+            when(row["can_cancel"], _cancel()),
+        ],
     )
 
 

@@ -26,6 +26,7 @@ from app.components.html import (
     tr,
     when,
 )
+from app.components.order_acts import cancel_all_button, cancel_all_dialog
 from app.components.panels import as_of, panel
 from app.components.shell import shell
 from app.components.tables import data_table, empty
@@ -54,10 +55,12 @@ def orders() -> rx.Component:
             actions=[_account_filter(), _symbol_filter()],
         ),
         _order_form(),
+        cancel_all_dialog(),
         here="/orders",
         ready=state.ready,
         beside=as_of(state.as_of),
         actions=[
+            cancel_all_button(),
             button("Place an order", class_name="btn primary", type="button", data_testid="place-order",
                    on_click=OrderFormState.set_open(True))
         ],

@@ -33,6 +33,7 @@ from app.components.html import (
     ul,
     when,
 )
+from app.components.kill_switch import ask_about, kill_dialog, switch_card
 from app.components.lw_chart import lw_chart
 from app.components.panels import as_of, body, panel, stat, stats
 from app.components.shell import shell
@@ -59,7 +60,9 @@ def run() -> rx.Component:
             class_name="grid two",
         ),
         div(panel("Orders", _orders()), panel("Fills", _fills()), class_name="grid half"),
+        panel("Kill switches", body(each(state.switches, _switch))),
         _stop_dialog(),
+        kill_dialog(),
         here="/runs",
         ready=state.ready,
         missing=state.missing,
@@ -74,6 +77,13 @@ def run() -> rx.Component:
         ),
         actions=[when(row["is_active"], stop)],
     )
+
+
+def _switch(row: Row) -> rx.Component:
+    card = switch_card(
+        row, testid="kill-switch", engage=ask_about(row, release=False), release=ask_about(row, release=True)
+    )
+    return div(span(row["covers"], class_name="field-label"), card, class_name="stack")
 
 
 def _figures() -> rx.Component:

@@ -18,10 +18,11 @@ from app.services.identity.users import UserView
 from app.state import words
 from app.state.auth import roles
 from app.state.base import PageState, Unit, handler, live, put, say, whole, work
+from app.state.reconciliation import difference_line
 from app.state.rows import Row
 
 
-@live("service", "account", "notice")
+@live("service", "account", "notice", "incident")
 class AdminState(PageState, rx.State):
     """The admin page."""
 
@@ -119,12 +120,13 @@ def _pass_row(one: PassView) -> Row:
         "unresolved": words.number(one.unresolved),
         "state": "Agrees" if one.agrees else "Failed" if one.error else "Differs",
         "tone": "ok" if one.agrees else "bad",
-        "why": one.error or "; ".join(json.dumps(d, default=str) for d in one.differences)[:300],
+        "why": one.error or "; ".join(difference_line(d) for d in one.differences)[:300],
     }
 
 
 def _incident_row(one: IncidentView) -> Row:
     return {
+        "title": one.title,
         "time": words.day_time(one.opened_at),
         "kind": one.kind.replace("_", " "),
         "message": words.sentence(one.message),

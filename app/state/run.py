@@ -18,6 +18,7 @@ from app.state import words
 from app.state.base import PageState, Unit, handler, live, put, say, text_of, whole, work
 from app.state.candles import rows_after
 from app.state.decisions import decision_row, trace_rows
+from app.state.kill import switch_row
 from app.state.rows import Row, fill_row, order_row, position_row
 from app.state.runs import position_of, run_row
 
@@ -33,7 +34,7 @@ _WHY = {
 }
 
 
-@live("run", "order", "fill", "position", "price", "decision")
+@live("run", "order", "fill", "position", "price", "decision", "kill")
 class RunState(PageState, rx.State):
     """The run in the page's address."""
 
@@ -51,6 +52,7 @@ class RunState(PageState, rx.State):
     chart_url: str = ""
     fresh: list[dict[str, float]] = []  # noqa: RUF012
     stopping: bool = False
+    switches: list[Row] = []  # noqa: RUF012 - of this run, and of its strategy
     _id: int = 0
     _newest_ms: int = 0
 
@@ -81,6 +83,10 @@ class RunState(PageState, rx.State):
             fills=[fill_row(fill) for fill in fills],
             markers=[_marker(fill) for fill in reversed(fills)],
         )
+        engaged = await execution.kill_switches(unit.session, user_id=unit.user_id)
+        of_run = await switch_row(unit, engaged, "run", run_id, f"run {run_id}")
+        name = f"strategy “{run.strategy_name}”"
+        put(self, switches=[of_run, await switch_row(unit, engaged, "strategy", run.strategy_id, name)])
         if run.venue:
             await self._follow(unit, run)
 

@@ -21,7 +21,7 @@ RISKIEST_FIRST = ("LIVE", "TESTNET", "PAPER")
 class ShellState(rx.State):
     """Service, exchange, clock, books and kill switch, each in words with a tone."""
 
-    KINDS: ClassVar[frozenset[str]] = frozenset({"service", "account", "kill"})
+    KINDS: ClassVar[frozenset[str]] = frozenset({"service", "account", "kill", "incident"})
 
     away: str = ""
     signed_out: bool = False
@@ -36,6 +36,7 @@ class ShellState(rx.State):
     books_tone: str = ""
     kill: str = ""
     kill_tone: str = ""
+    incidents: str = ""
 
     def _database_is(self, *, away: bool) -> None:
         words = "The database cannot be reached. Nothing is lost: what you typed stays here, figures below may be old."
@@ -47,7 +48,10 @@ class ShellState(rx.State):
         health = await execution.service_health(unit.session, now=unit.now)
         accounts = await execution.list_accounts(unit.session, user_id=unit.user_id)
         switches = await execution.kill_switches(unit.session, user_id=unit.user_id)
+        whose = None if unit.viewer.is_admin else unit.user_id
+        open_now = len(await execution.incidents(unit.session, user_id=whose))
         self._database_is(away=False)
+        put(self, incidents=f"{open_now} open" if open_now else "")
         put(self, **_service(health), **_clock(health), **_books(accounts, unit), **_kill(switches))
         kinds = [kind for kind in RISKIEST_FIRST if any(a.kind == kind for a in accounts)]
         put(self, exchanges=kinds, is_live="LIVE" in kinds)

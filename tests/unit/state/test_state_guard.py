@@ -49,6 +49,7 @@ def test_only_these_handlers_are_for_admins() -> None:
         "admin_state.set_disabled",
         "admin_state.verify",
         "kill_state.ask_everything",
+        "reconciliation_state.set_everybody",
     }
 
 

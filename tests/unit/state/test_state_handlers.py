@@ -86,7 +86,8 @@ def test_an_id_must_be_a_whole_number(odd: Any) -> None:
 
 def test_every_live_page_knows_what_concerns_it() -> None:
     known = {"order", "fill", "position", "price", "run", "decision", "account", "service", "notice", "market", "kill"}
-    assert len(PAGES) == 12
+    known |= {"incident"}
+    assert len(PAGES) == 14
     assert all(kinds <= known for _, kinds in PAGES.values())
 
 
