@@ -27,6 +27,9 @@ _SHOWN = (
     "expectancy_pct", "best_trade_pct", "worst_trade_pct", "avg_bars", "fees",
 )  # fmt: skip
 
+#: Smaller files are read before numba is loaded.
+_LARGE_BYTES = 500_000
+
 
 @backtest.command("run")
 def run_backtest(
@@ -133,8 +136,9 @@ def _candles(path: Path, symbol: str, timeframe: str, option: str) -> ParsedCand
     from app.services.market.candle_files import parse_candles
 
     try:
+        is_large = path.stat().st_size > _LARGE_BYTES
         with path.open("rb") as stream:
-            return parse_candles(stream, filename=path.name, symbol=symbol, timeframe=timeframe)
+            return parse_candles(stream, filename=path.name, symbol=symbol, timeframe=timeframe, compiled=is_large)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.", field=option) from None
 

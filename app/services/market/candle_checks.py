@@ -129,7 +129,8 @@ def _value_rules(
 
 def _check_spacing(time_ms: Ints, timeframe: str) -> None:
     """Raise InvalidInput when most rows lie as far apart as another timeframe's candles do."""
-    steps = np.diff(np.unique(time_ms))
+    steps = np.diff(np.sort(time_ms))
+    steps = steps[steps > 0]
     if len(steps) == 0:
         return
     usual = int(np.median(steps))

@@ -19,9 +19,11 @@ import numpy as np
 
 from app.domain.clock import to_datetime
 from app.domain.errors import InvalidInput
+from app.services.compiled import can_compile
 from app.services.market.candle_checks import check_rows, check_scale, count, in_ms, in_words
+from app.services.market.plain_rows import PlainRows, read_plain_rows
 from app.services.market.uploads import MAX_UNPACKED_BYTES, not_text, open_csv
-from app.services.strategy.candles import CandleColumns, Ints, timeframe_ms
+from app.services.strategy.candles import CandleColumns, timeframe_ms
 
 COLUMNS = ("open_time", "open", "high", "low", "close", "volume")
 _ALIASES = {
@@ -69,9 +71,11 @@ def parse_candles(
     timeframe: str,
     accept_scale: bool = False,
     max_bytes: int = MAX_UNPACKED_BYTES,
+    compiled: bool = False,
 ) -> ParsedCandles:
     """Read and check a file of candles; pure but for reading `stream`, which must be seekable.
 
+    `compiled`: read a large well-formed file ten times faster, at the price of loading numba; the numbers are the same.
     `accept_scale` lets prices jump by more than a factor of 20 from one candle to the next. Raises InvalidInput with
     `field` file, symbol or timeframe; about a row the message names the row and the column, and `facts` holds both.
     """
@@ -79,10 +83,15 @@ def parse_candles(
     if not _SYMBOL.fullmatch(symbol):
         raise InvalidInput(f"{symbol!r} is not a symbol; one looks like BTCUSDT.", field="symbol")
     timeframe_ms(timeframe)
-    with open_csv(stream, filename, max_bytes=max_bytes) as rows:
-        table, first_row = _read(rows, filename)
-    raw_time: Ints = np.asarray(table[0], dtype=np.int64)
-    open_, high, low, close, volume = (np.asarray(column, dtype=np.float64) for column in table[1:])
+    plain = _read_plain(stream, filename, max_bytes) if compiled and can_compile() else None
+    if plain is not None:
+        first_row = 1 if _fits(float, plain.first[0]) else 2
+        raw_time, (open_, high, low, close, volume) = plain.raw_time, plain.columns
+    else:
+        with open_csv(stream, filename, max_bytes=max_bytes) as rows:
+            table, first_row = _read(rows, filename)
+        raw_time = np.asarray(table[0], dtype=np.int64)
+        open_, high, low, close, volume = (np.asarray(column, dtype=np.float64) for column in table[1:])
     check_rows(raw_time, open_, high, low, close, volume, timeframe=timeframe, first_row=first_row)
     candles = CandleColumns(in_ms(raw_time), open_, high, low, close, volume, timeframe)
     if not accept_scale:
@@ -97,6 +106,17 @@ def find_gaps(candles: CandleColumns) -> tuple[Gap, ...]:
     steps = np.diff(candles.open_time_ms)
     at = np.flatnonzero(steps > span)
     return tuple(Gap(int(candles.open_time_ms[i]) + span, int(steps[i]) // span - 1) for i in at)
+
+
+def _read_plain(stream: BinaryIO, filename: str, max_bytes: int) -> PlainRows | None:
+    def places(first: list[str]) -> list[int] | None:
+        if len(first) < len(COLUMNS):
+            raise _too_narrow(1, first)
+        return None if _fits(float, first[0]) else _places(first, filename)
+
+    found = read_plain_rows(stream, filename, max_bytes=max_bytes, places=places)
+    stream.seek(0)
+    return found
 
 
 def _read(rows: Iterator[list[str]], filename: str) -> tuple[list[array[Any]], int]:

@@ -40,6 +40,13 @@ def open_csv(stream: BinaryIO, filename: str, *, max_bytes: int = MAX_UNPACKED_B
             raise _invalid(f"{filename} is damaged and cannot be unpacked completely ({error}).") from None
 
 
+@contextmanager
+def open_bytes(stream: BinaryIO, filename: str, *, max_bytes: int = MAX_UNPACKED_BYTES) -> Iterator[BinaryIO]:
+    """The unpacked bytes of `stream`, at most `max_bytes`. Raises as `open_csv` and as the unpackers do."""
+    with _unpacked(stream, filename, max_bytes) as raw:
+        yield io.BufferedReader(_Limited(raw, filename, max_bytes), 1 << 16)
+
+
 def not_text(filename: str) -> InvalidInput:
     """What to say about bytes that are no CSV."""
     return _invalid(f"{filename} is not a text file with comma-separated values.")

@@ -42,7 +42,12 @@ BUSY = document(
         "atr": {"fn": "atr"},
         "slow": {"fn": "sma", "len": 30, "tf": "4h"},
     },
-    entry={"any": [{"op": "crosses_above", "left": "close", "right": "fast"}, {"op": ">", "left": "fast", "right": "slow"}]},
+    entry={
+        "any": [
+            {"op": "crosses_above", "left": "close", "right": "fast"},
+            {"op": ">", "left": "fast", "right": "slow"},
+        ]
+    },
     exit={"op": "crosses_below", "left": "close", "right": "slow"},
     sizing={"mode": "risk_pct", "pct": "1", "max_equity_pct": "60"},
     protect={
