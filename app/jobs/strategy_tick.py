@@ -29,7 +29,7 @@ from app.logs import get_logger
 from app.models.execution import Account, AccountKind, OrderRow, PaperMarket, Plan, PlanState
 from app.models.strategy import Decision, Run, RunState, StopMode, StrategyVersion
 from app.services.execution.intents import OrderDraft, Owner, commit_intent
-from app.services.execution.plans import stop_price as resting_stop_price
+from app.services.execution.protection import stop_price as resting_stop_price
 from app.services.execution.store import PlanRecord
 from app.services.execution.store_postgres import PostgresStore, PostgresTransaction
 from app.services.market.candles import read_candles

@@ -86,7 +86,7 @@ class PlanRecord:
     exit_reason: str
     tries: int
     next_try_ms: int | None = None  # a refused stop or exit is tried again from then on (exchange time)
-    protect: dict[str, Any] = field(default_factory=dict)  # targets and trail, as `protection.Ladder` reads them
+    protect: dict[str, Any] = field(default_factory=dict)  # targets and trail, as `protection` reads them
     entry_price: Decimal | None = None  # average, once the entry has ended
     first_quantity: Decimal | None = None  # held when the entry had ended: what the targets take their shares of
     highest: Decimal | None = None  # price since the entry, as far as it was trailed

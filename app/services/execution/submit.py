@@ -6,7 +6,7 @@ answer is known or the death bound has passed. No transaction is open while anyt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.clock import Clock, to_datetime
@@ -20,10 +20,11 @@ from app.services.exchange.protocol import (
     CancelRejected,
     Confirmed,
     Found,
+    ListConfirmed,
+    ListOutcome,
     NoInformation,
     NotSent,
     NotVisible,
-    OrderRequest,
     PlaceOutcome,
     QueryOutcome,
     Refused,
@@ -33,6 +34,7 @@ from app.services.exchange.protocol import (
 from app.services.execution import bookkeeping
 from app.services.execution.bookkeeping import NEVER_ARRIVED, STALE_INTENT, Applied, Step
 from app.services.execution.intents import INTENT_LIFE_MS
+from app.services.execution.order_lists import alike, all_new, oco_request, order_request, without_its_pair
 from app.services.execution.plans import reopen_if_bought
 from app.services.execution.store import Store, Transaction, again_if_contended
 
@@ -104,9 +106,14 @@ class Submitter:
                 stale = _why_stale(order, now_ms)
                 if not stale and not (may_exit if order.is_exit and may_exit is not None else may_send):
                     return None
-                step = await self._decide(tx, order, stale, now_ms)
+                legs = await _legs(tx, order)
+                step = (
+                    await self._decide(tx, order, stale, now_ms) if all_new(legs) else without_its_pair(order, now_ms)
+                )
                 if step is not None:
-                    await tx.write([step])
+                    for leg in legs:
+                        if leg.status is OrderStatus.NEW:
+                            await tx.write([alike(leg, step)])
                     return step.order
                 held.add(order.account_id)
         return None
@@ -141,67 +148,77 @@ class Submitter:
         return None
 
     async def send(self, order: Order) -> Order:
-        """The wire and T3 for an order that `claim` just submitted."""
-        request = OrderRequest(
-            client_order_id=order.client_order_id,
-            symbol=order.symbol,
-            side=order.side,
-            type=order.type,
-            time_in_force=order.time_in_force,
-            quantity=order.quantity if order.quote_quantity is None else None,
-            quote_quantity=order.quote_quantity,
-            price=order.price,
-            stop_price=order.stop_price,
-            is_exit=order.is_exit,
-        )
-        outcome = await self._session(order.account_id).place(
-            request,
-            signed_timestamp_ms=order.signed_timestamp_ms or 0,
-            recv_window_ms=order.recv_window_ms or 0,
-        )
-        log.info("order sent", order_id=order.id, client_order_id=order.client_order_id, outcome=type(outcome).__name__)
+        """The wire and T3 for an order that `claim` just submitted; of a pair both legs go in one request.
+
+        One outcome is applied to both legs in one transaction. Crash points: before the wire, on it, and after it
+        before the outcome is booked (of a confirmed pair, also between its legs): then each leg is asked about by its
+        own client order id, like any order.
+        """
+        legs: Sequence[Order] = (order,)
+        if order.list_client_order_id is not None:
+            async with self._store.transaction() as tx:
+                legs = await _legs(tx, order)
+        session = self._session(order.account_id)
+        times = {
+            "signed_timestamp_ms": order.signed_timestamp_ms or 0,
+            "recv_window_ms": order.recv_window_ms or 0,
+        }
+        outcome: PlaceOutcome | ListOutcome
+        if len(legs) > 1:
+            outcome = await session.place_oco(oco_request(legs), **times)
+        else:
+            outcome = await session.place(order_request(order), **times)
+        names = [leg.client_order_id for leg in legs]
+        log.info("order sent", order_id=order.id, client_order_ids=names, outcome=type(outcome).__name__)
         self._heed_clock(order, outcome)
         match outcome:
             case Confirmed(report=report):
                 return await self.apply(order.account_id, report, EventSource.EXECUTOR)
+            case ListConfirmed(reports=reports):
+                booked = [await self.apply(order.account_id, report, EventSource.EXECUTOR) for report in reports]
+                return booked[0]
             case Refused(code=code, message=message) if DUPLICATE_ORDER not in message:
-                return await self._refuse(order, code, message, freezes=outcome.freezes_account)
+                return await self._refuse(legs, code, message, freezes=outcome.freezes_account)
             case Refused(message=message) | Unknown(reason=message):
-                return await self._mark_unknown(order, message)
+                return await self._mark_unknown(legs, message)
             case NotSent(reason=reason):
-                return await self._refuse(order, "NOT_SENT", reason)
+                return await self._refuse(legs, "NOT_SENT", reason)
 
     @again_if_contended
-    async def _refuse(self, order: Order, code: str, reason: str, *, freezes: bool = False) -> Order:
+    async def _refuse(self, legs: Sequence[Order], code: str, reason: str, *, freezes: bool = False) -> Order:
+        """REJECTED, all legs or none; returns the first."""
         async with self._store.transaction() as tx:
-            current = await _locked(tx, order)
-            if current.status not in (OrderStatus.SUBMITTED, OrderStatus.CANCELING) or current.exchange_order_id:
-                return current  # the stream was faster: the order exists after all
-            step = bookkeeping.refused(
-                current, code=code, reason=reason, source=EventSource.EXECUTOR, at_ms=self._clock.exchange_now_ms()
-            )
-            await tx.write([step])
+            current = [await _locked(tx, leg) for leg in legs]
+            waiting = (OrderStatus.SUBMITTED, OrderStatus.CANCELING)
+            if any(leg.status not in waiting or leg.exchange_order_id for leg in current):
+                return current[0]  # the stream was faster: the order exists after all
+            at_ms, by = self._clock.exchange_now_ms(), EventSource.EXECUTOR
+            steps = [bookkeeping.refused(leg, code=code, reason=reason, source=by, at_ms=at_ms) for leg in current]
+            for step in steps:
+                await tx.write([step])
             if freezes:
-                await tx.freeze_account(order.account_id, f"the exchange refused the key: {reason}")
+                await tx.freeze_account(legs[0].account_id, f"the exchange refused the key: {reason}")
             if code == FILTER_REFUSAL:
                 await tx.wake("rules")  # ours are old
-            await _pause_after_refusals(tx, step.order)
-            return step.order
+            await _pause_after_refusals(tx, steps[0].order)
+            return steps[0].order
 
-    def _heed_clock(self, order: Order, outcome: PlaceOutcome | CancelOutcome | QueryOutcome) -> None:
+    def _heed_clock(self, order: Order, outcome: PlaceOutcome | ListOutcome | CancelOutcome | QueryOutcome) -> None:
         """A refusal for the time is certain, and this order is over; the next one is signed by a fresh offset."""
         if isinstance(outcome, Refused | NoInformation) and outcome.resyncs_clock:
             self.clock_refused(order.account_id)
 
     @again_if_contended
-    async def _mark_unknown(self, order: Order, reason: str) -> Order:
+    async def _mark_unknown(self, legs: Sequence[Order], reason: str) -> Order:
+        """Flag each leg of which nothing is known yet; returns the first."""
         async with self._store.transaction() as tx:
-            current = await _locked(tx, order)
-            step = bookkeeping.outcome_unknown(current, reason=reason, at_ms=self._clock.exchange_now_ms())
-            if step is None:
-                return current
-            await tx.write([step])
-            return step.order
+            current = [await _locked(tx, leg) for leg in legs]
+            for place, leg in enumerate(current):
+                step = bookkeeping.outcome_unknown(leg, reason=reason, at_ms=self._clock.exchange_now_ms())
+                if step is not None:
+                    await tx.write([step])
+                    current[place] = step.order
+            return current[0]
 
     # --- cancelling ------------------------------------------------------------------------------------
 
@@ -400,6 +417,13 @@ def _why_stale(order: Order, now_ms: int) -> str:
         # Its deadline would pass much too late: nobody may find it sent an hour after it was wanted.
         return "the clock of the machine that made it was ahead of the exchange's"
     return ""
+
+
+async def _legs(tx: Transaction, order: Order) -> Sequence[Order]:
+    """The orders that are sent with this one, itself among them: two for a pair, one for all others."""
+    if order.list_client_order_id is None:
+        return (order,)
+    return await tx.list_legs(order.account_id, order.list_client_order_id)
 
 
 async def _locked(tx: Transaction, order: Order) -> Order:
