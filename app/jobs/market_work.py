@@ -127,8 +127,7 @@ class MarketWork:
         candles = await self._market.closed_candles(want.symbol, want.timeframe, start_ms=start_ms, end_ms=end_ms)
         if candles:
             await self._store(venue, candles)
-            settled_ms = max(end_ms - SETTLED_MS, candles[0].open_time_ms)
-            told_ms = min(candles[-1].open_time_ms + length_ms, settled_ms)
+            told_ms = min(candles[-1].open_time_ms + length_ms, end_ms - SETTLED_MS)
             self._whole[key] = max(history, want.history), told_ms
 
     async def _open_times(self, key: tuple[str, str, str], from_ms: int) -> list[int]:
