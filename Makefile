@@ -67,4 +67,6 @@ $(INSTALLED): requirements.lock
 
 $(COMMAND): pyproject.toml $(INSTALLED)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline --editable .
+	@echo "Compiling the backtester"
+	@$(BIN)/python -m app.services.backtest.warm
 	@touch $@

@@ -36,7 +36,7 @@ class PlainRows:
 
 
 @compiled
-def _read_block(
+def read_block(
     block: npt.NDArray[np.uint8], place_of: Ints, powers: Floats
 ) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Rows in a block of whole lines; -1 rows when anything is out of the ordinary.
@@ -124,7 +124,7 @@ def _read(raw: BinaryIO, places: Callable[[list[str]], list[int] | None]) -> Pla
     while rest:
         block = raw.read(_BLOCK_BYTES)
         whole, rest = _cut(rest, is_last=not block)
-        count, time, numbers = _read_block(np.frombuffer(whole, np.uint8), place_of, _POWERS)
+        count, time, numbers = read_block(np.frombuffer(whole, np.uint8), place_of, _POWERS)
         if count < 0:
             return None
         times.append(time)
