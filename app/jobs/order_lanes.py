@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from app.domain.clock import Clock, Ids
-from app.domain.orders import Order, OrderStatus, OrderType
+from app.domain.orders import Order, OrderStatus
 from app.jobs.guard import FAULTS, TRANSIENT, end_if_fenced
 from app.logs import get_logger
 from app.services.execution import kill_action, plans
@@ -91,8 +91,7 @@ class OrderLanes:
     async def ask_about_unknown(self) -> None:
         """Query at 1, 2, 5, 10, 20, 40 s after sending: orders not confirmed, and market orders that should be done."""
         async with self._store.transaction() as tx:
-            in_flight = await tx.in_flight()
-        waiting = [o for o in in_flight if o.exchange_order_id is None or o.type is OrderType.MARKET]
+            waiting = await tx.awaiting_answer()
         orders = [o for o in waiting if self._submitter.reaches(o.account_id)]
         for order in orders:
             age_s = (self._clock.exchange_now_ms() - (order.signed_timestamp_ms or 0)) / 1000

@@ -111,6 +111,26 @@ async def test_an_order_lives_from_new_to_filled_with_balances_and_position(worl
         assert await tx.in_flight() == []
 
 
+async def test_only_orders_of_which_too_little_is_known_await_an_answer(world: World) -> None:
+    async def awaiting() -> list[int]:
+        async with world.store.transaction() as tx:
+            return [order.id for order in await tx.awaiting_answer()]
+
+    limit = await place(world)
+    assert await awaiting() == []
+    sent = await submit(world, limit)
+    assert await awaiting() == [sent.id]
+    resting = await hear(world, sent, report(sent, "NEW"))
+    assert await awaiting() == []
+    market = await submit(world, await place(world, "b", type=OrderType.MARKET, price=None))
+    half = await hear(world, market, report(market, "PARTIALLY_FILLED", (1, "0.4")))
+    assert await awaiting() == [half.id]
+    await hear(world, half, report(half, "FILLED", (1, "0.4"), (2, "0.6")))
+    assert await awaiting() == []
+    async with world.store.transaction() as tx:
+        assert [order.id for order in await tx.in_flight()] == [resting.id]
+
+
 async def test_the_same_news_twice_changes_nothing(world: World) -> None:
     order = await submit(world, await place(world))
     news = report(order, "FILLED", (1, "1"))

@@ -401,6 +401,9 @@ CREATE TABLE execution.orders (
 );
 CREATE INDEX orders_by_account ON execution.orders (account_id, id DESC);
 CREATE INDEX orders_by_plan ON execution.orders (plan_id, id DESC) WHERE plan_id IS NOT NULL;
+CREATE INDEX orders_awaiting_answer ON execution.orders (id)
+    WHERE status IN ('SUBMITTED', 'OPEN', 'PARTIALLY_FILLED', 'CANCELING')
+      AND (exchange_order_id IS NULL OR type = 'MARKET');
 CREATE INDEX orders_unfinished ON execution.orders (account_id, status)
     WHERE status IN ('NEW', 'SUBMITTED', 'OPEN', 'PARTIALLY_FILLED', 'CANCELING');
 

@@ -142,6 +142,10 @@ class Transaction(SwitchTransaction, ReconcilingTransaction, Protocol):
         """Orders the exchange may know, not locked."""
         ...
 
+    async def awaiting_answer(self) -> Sequence[Order]:
+        """Orders sent that the exchange has not confirmed, and market orders that should be done; not locked."""
+        ...
+
     async def with_status(self, status: OrderStatus) -> Sequence[Order]:
         """Orders in one state, not locked."""
         ...

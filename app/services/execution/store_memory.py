@@ -277,6 +277,9 @@ class MemoryTransaction(MemorySwitches, MemoryReconciling):
         orders = [o for o in self.books.working.values() if o.status in IN_FLIGHT]
         return sorted((o for o in orders if account_id is None or o.account_id == account_id), key=_ID)
 
+    async def awaiting_answer(self) -> Sequence[Order]:
+        return [o for o in await self.in_flight() if o.exchange_order_id is None or o.type is OrderType.MARKET]
+
     async def with_status(self, status: OrderStatus) -> Sequence[Order]:
         among = self.books.orders if status in FINAL else self.books.working
         return sorted((o for o in among.values() if o.status is status), key=_ID)
