@@ -69,7 +69,13 @@ def run() -> rx.Component:
         beside=span(
             badge(row["state"], row["tone"], "run-state"),
             span(
-                row["symbol"], " · ", row["timeframe"], " · ", row["version"], " · ", account_name(row),
+                row["symbol"],
+                " · ",
+                row["timeframe"],
+                " · ",
+                row["version"],
+                " · ",
+                account_name(row),
                 class_name="muted",
             ),
             as_of(state.as_of),
