@@ -172,6 +172,14 @@ class OrderRow(SQLModel, table=True):
         CheckConstraint("status <> 'REJECTED' OR filled = 0", "rejected_has_no_fill"),
         CheckConstraint("side IN ('BUY','SELL')", "side"),
         Index(
+            "orders_awaiting_answer",
+            "id",
+            postgresql_where=text(
+                "status IN ('SUBMITTED','OPEN','PARTIALLY_FILLED','CANCELING')"
+                " AND (exchange_order_id IS NULL OR type = 'MARKET')"
+            ),
+        ),
+        Index(
             "orders_unfinished",
             "account_id",
             "status",

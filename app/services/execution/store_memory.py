@@ -25,6 +25,7 @@ from app.domain.orders import (
     Order,
     OrderRole,
     OrderStatus,
+    OrderType,
     Side,
     check_edge,
 )
