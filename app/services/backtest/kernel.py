@@ -192,9 +192,10 @@ def simulate(
                         time_stop_ms = 0
                         if counts[TIME_STOP_BARS] > 0:
                             time_stop_ms = time_ms[decided] + timeframe_ms * (1 + counts[TIME_STOP_BARS])
-                        decided_day = (time_ms[decided] + timeframe_ms) // _DAY_MS
-                        entries_today = entries_today + 1 if decided_day == day else 1
-                        day = decided_day
+                        if counts[ENTRIES_A_DAY] > 0:
+                            decided_day = (time_ms[decided] + timeframe_ms) // _DAY_MS
+                            entries_today = entries_today + 1 if decided_day == day else 1
+                            day = decided_day
                         fills[filled, 0], fills[filled, 1] = closed, i
                         fills[filled, 2] = BUY_LIMIT if is_limit else BUY_MARKET
                         fills[filled, 3], fills[filled, 4], fills[filled, 5] = price, quantity, fee
@@ -317,11 +318,12 @@ def simulate(
             told[5] += 1
         if entry[i] != 1 or i + 1 == size:
             continue
-        if left_bar >= 0 and (time_ms[i] - time_ms[left_bar]) // timeframe_ms < counts[COOLDOWN_BARS]:
+        cooldown, limit_a_day = counts[COOLDOWN_BARS], counts[ENTRIES_A_DAY]
+        if cooldown > 0 and left_bar >= 0 and (time_ms[i] - time_ms[left_bar]) // timeframe_ms < cooldown:
             told[1] += 1
             continue
-        is_same_day = (time_ms[i] + timeframe_ms) // _DAY_MS == day
-        if counts[ENTRIES_A_DAY] > 0 and is_same_day and entries_today >= counts[ENTRIES_A_DAY]:
+        is_full = limit_a_day > 0 and entries_today >= limit_a_day
+        if is_full and (time_ms[i] + timeframe_ms) // _DAY_MS == day:
             told[2] += 1
             continue
         is_known = True  # every distance has a value above zero; a missing one is NaN
@@ -365,4 +367,4 @@ def simulate(
         trades[closed, 11], trades[closed, 12] = lowest, highest
         trades[closed, 13], trades[closed, 14] = is_ambiguous, is_resolved
         closed += 1
-    return equity, trades[:closed].copy(), fills[:filled].copy(), told
+    return equity, trades[:closed], fills[:filled], told

@@ -101,8 +101,8 @@ def pass_over_curve(equity: k.Floats, time_ms: k.Ints, balance: float) -> tuple[
     """Equity at the end of each UTC day that has candles, and the figures of the curve named in `_CURVE`."""
     ends = np.empty(len(equity), np.float64)
     days, midnight = 0, (time_ms[0] // _DAY_MS + 1) * _DAY_MS
-    peak, peak_ms = balance, time_ms[0]
-    deepest, most, longest, squares, below, total = 0.0, 0.0, 0, 0.0, 0, 0.0
+    peak, peak_ms, per_peak = balance, time_ms[0], 1.0 / balance
+    deepest, most, longest, squares, below, total, is_below = 0.0, 0.0, 0, 0.0, 0, 0.0, False
     for i in range(len(equity)):
         worth = equity[i]
         if time_ms[i] >= midnight:
@@ -112,14 +112,20 @@ def pass_over_curve(equity: k.Floats, time_ms: k.Ints, balance: float) -> tuple[
         total += worth
         if worth < peak:
             fall = peak - worth
-            share = fall / peak
+            share = fall * per_peak
             squares += share * share
             below += 1
-            deepest, most = max(deepest, share), max(most, fall)
-            longest = max(longest, time_ms[i] - peak_ms)
+            if share > deepest:
+                deepest = share
+            if fall > most:
+                most = fall
+            is_below = True
         else:
-            longest = max(longest, time_ms[i] - peak_ms) if below > 0 else longest
-            peak, peak_ms = worth, time_ms[i]
+            if is_below:
+                longest = max(longest, time_ms[i] - peak_ms)
+            peak, peak_ms, per_peak, is_below = worth, time_ms[i], 1.0 / worth, False
+    if is_below:
+        longest = max(longest, time_ms[-1] - peak_ms)
     ends[days] = equity[-1]
     return ends[: days + 1].copy(), np.array([peak, deepest, most, float(longest), squares, float(below), total])
 
@@ -163,6 +169,15 @@ _VALUES = (
 )  # fmt: skip
 
 
+@compiled
+def sum_of(values: k.Floats) -> float:
+    """Sum, added up in order."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
 class Spread:
     """A list of results, looked at once."""
 
@@ -193,8 +208,8 @@ def measure(
     days = (int(candles.open_time_ms[-1] - candles.open_time_ms[0]) + timeframe_ms(candles.timeframe)) / _DAY_MS
     ends, passed = pass_over_curve(equity, candles.open_time_ms, balance)
     curve = dict(zip(_CURVE, passed.tolist(), strict=True))
-    is_closed = trade_rows[:, k.TRADE_COLUMNS.index("exit_bar")] >= 0
-    closed = dict(zip(k.TRADE_COLUMNS, trade_rows[is_closed].T, strict=True))
+    is_open = len(trade_rows) > 0 and trade_rows[-1, k.TRADE_COLUMNS.index("exit_bar")] < 0
+    closed = dict(zip(k.TRADE_COLUMNS, trade_rows[: len(trade_rows) - int(is_open)].T, strict=True))
     held = float(candles.close[-1]) / (float(candles.open[0]) * (1.0 + fee_rate)) - 1.0
     found: Metrics = {
         **_returns(float(equity[-1]), balance, held, days),
@@ -205,7 +220,7 @@ def measure(
         **_activity(fill_rows, curve["total"] / len(equity)),
         **_exits(closed, told),
     }
-    found["open_trades"] = int(len(is_closed) - is_closed.sum())
+    found["open_trades"] = int(is_open)
     found["trades_a_day"] = len(closed["exit_bar"]) / days
     found["exposure_pct"] = 100.0 * int(told[0]) / len(equity)
     drawdown, cagr = found["max_drawdown_pct"], found["cagr_pct"]
@@ -215,6 +230,10 @@ def measure(
 
 def _ratio(above: float | None, below: float | None) -> float | None:
     return above / below if above is not None and below else None
+
+
+def _mean(values: k.Floats) -> float | None:
+    return sum_of(values) / len(values) if len(values) else None
 
 
 def _pct(share: float | None) -> float | None:
@@ -282,7 +301,7 @@ def _trades(closed: Mapping[str, k.Floats]) -> Metrics:
         "profit_factor": _ratio(pnl.gains, -pnl.losses) if pnl.size else None,
         "expectancy": pnl.mean,
         "expectancy_pct": _pct(share.mean),
-        "expectancy_r": Spread(profit[has_risk] / risk[has_risk]).mean,
+        "expectancy_r": _mean(profit[has_risk] / risk[has_risk]),
         "best_trade_pct": _pct(share.best),
         "worst_trade_pct": _pct(share.worst),
         "avg_win": avg_win,
@@ -298,21 +317,20 @@ def _trades(closed: Mapping[str, k.Floats]) -> Metrics:
 def _held(closed: Mapping[str, k.Floats]) -> Metrics:
     bars = closed["exit_bar"] - closed["entry_bar"]
     has_won = closed["proceeds"] > closed["cost"]
-    longest = Spread(bars).best
     return {
-        "avg_bars": Spread(bars).mean,
-        "avg_bars_win": Spread(bars[has_won]).mean,
-        "avg_bars_loss": Spread(bars[~has_won]).mean,
-        "max_bars": None if longest is None else int(longest),
-        "avg_mae_pct": _pct(Spread(closed["lowest"] / closed["entry_price"] - 1.0).mean),
-        "avg_mfe_pct": _pct(Spread(closed["highest"] / closed["entry_price"] - 1.0).mean),
+        "avg_bars": _mean(bars),
+        "avg_bars_win": _mean(bars[has_won]),
+        "avg_bars_loss": _mean(bars[~has_won]),
+        "max_bars": int(bars.max()) if len(bars) else None,
+        "avg_mae_pct": _pct(_mean(closed["lowest"] / closed["entry_price"] - 1.0)),
+        "avg_mfe_pct": _pct(_mean(closed["highest"] / closed["entry_price"] - 1.0)),
     }
 
 
 def _activity(fill_rows: k.Floats, mean_equity: float) -> Metrics:
     fills = dict(zip(k.FILL_COLUMNS, fill_rows.T, strict=True))
-    turnover = Spread(fills["price"] * fills["quantity"]).gains
-    return {"fees": Spread(fills["fee"]).gains, "turnover": turnover, "turnover_ratio": turnover / mean_equity}
+    turnover = sum_of(fills["price"] * fills["quantity"])
+    return {"fees": sum_of(fills["fee"]), "turnover": turnover, "turnover_ratio": turnover / mean_equity}
 
 
 def _exits(closed: Mapping[str, k.Floats], told: k.Ints) -> Metrics:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import ctypes
 import io
 import sys
+from typing import Any
 
 import numpy as np
 
 from app.services.backtest.engine import run
 from app.services.backtest.kernel import simulate
-from app.services.backtest.metrics import pass_over_curve, pass_over_values
+from app.services.backtest.metrics import pass_over_curve, pass_over_values, sum_of
 from app.services.backtest.settings import Settings
-from app.services.compiled import can_compile
+from app.services.compiled import can_compile, compiled
 from app.services.market.candle_files import parse_candles
 from app.services.market.plain_rows import read_block
 from app.services.strategy import CandleColumns, recursions, validate
@@ -34,6 +35,16 @@ _TINY = {
     "protect": {"stop": {"series": "atr", "mult": "3"}},
 }
 
+_COMPILED: tuple[compiled[..., Any], ...] = (
+    simulate,
+    pass_over_curve,
+    pass_over_values,
+    sum_of,
+    read_block,
+    recursions.ema,
+    recursions.wilder,
+)
+
 
 def warm_up() -> bool:
     """Load every compiled loop, compiling what is not in the cache; False where nothing can be compiled.
@@ -42,7 +53,7 @@ def warm_up() -> bool:
     """
     if not can_compile():
         return False
-    for function in (simulate, pass_over_curve, pass_over_values, read_block, recursions.ema, recursions.wilder):
+    for function in _COMPILED:
         function.load()
     wave = 100.0 + np.array([(bar * 7) % 11 for bar in range(64)], np.float64)
     times = 1_704_067_200_000 + np.arange(64, dtype=np.int64) * 60_000
