@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from app.domain.money import ZERO
 from app.domain.orders import FINAL, EventKind, Order, OrderStatus, Side, is_legal
-from app.domain.positions import FLAT, Position, apply_fill
+from app.domain.positions import FLAT, Position, apply_fill, balance_changes
 from app.services.execution.bookkeeping import FINAL_WORDS
 from app.services.execution.store import PlanRecord
 from app.services.execution.store_memory import Books
@@ -18,6 +19,14 @@ from tests.simulation.wire import Line
 OURS = "pl-"
 #: I11: the longest death bound, a pass every 60 s, what a busy worker oversleeps and a request that goes unanswered.
 BOUND_S, PASS_S, SLACK_S = 75.0, 60.0, 35.0
+#: So long may coins of a run lie unprotected, in contact with an exchange that is well, before somebody is told.
+EXPOSED_S = 120.0
+TELLS_OF_EXPOSURE = frozenset({"POSITION_NOT_COVERED", "PROTECTION_REFUSED", "LATE_FILL", "RESURRECTED"})
+#: What the monitor has read out of the books.
+_OF_THE_BOOKS = (
+    "_totals", "_positions", "_cash", "_by_client_id", "_seen_incidents", "_seen_adjustments", "_dust",
+    "_exposed_since_s",
+)  # fmt: skip
 S = OrderStatus
 
 
@@ -40,6 +49,8 @@ class Monitor:
     _seen_orders: dict[int, int] = field(default_factory=dict)
     _seen_incidents: int = 0
     _seen_adjustments: int = 0
+    _exposed_since_s: dict[tuple[int, int, str], float] = field(default_factory=dict)
+    forgotten: set[str] = field(default_factory=set)  # client ids that were sent after the dump that was restored
     _dust: dict[int, Decimal] = field(default_factory=dict)  # what a plan left unsold when it closed, if that was dust
 
     def __post_init__(self) -> None:
@@ -181,7 +192,7 @@ class Monitor:
         self._seen_sent[account_id] = len(line.sent)
         book = line.exchange.book()
         for theirs in book[self._seen_orders.get(account_id, 0) :]:
-            if not theirs.client_order_id.startswith(OURS):
+            if not theirs.client_order_id.startswith(OURS) or theirs.client_order_id in self.forgotten:
                 continue
             if (account_id, theirs.client_order_id) not in self._by_client_id:
                 self._fail("I7", f"the exchange has {theirs.client_order_id}, of which our books know nothing")
@@ -195,11 +206,55 @@ class Monitor:
             if order.exchange_order_id is not None or order.status not in (S.SUBMITTED, S.CANCELING):
                 continue
             bound_s = ((order.signed_timestamp_ms or 0) - start_ms) / 1000 + BOUND_S
-            disturbed_s = max(line.disturbed_at_s for line in self.lines.values())
-            since_s = max(bound_s, disturbed_s, self.contact_since_s.get(order.account_id, 0.0))
+            since_s = max(bound_s, self._undisturbed_since_s(order.account_id))
             if now_s - since_s > PASS_S + SLACK_S:
                 words = f"order {order.id} is {order.status} without an answer, {now_s - since_s:.0f} s in contact"
                 self._fail("I11", words)
+
+    def exposed_for_too_long(self, now_s: float) -> None:
+        """A run holds coins, all is well with the exchange, and nothing protects or sells them and nobody was told."""
+        books = self.database.books
+        told = {account_id for kind, _, account_id, _ in books.incidents if kind in TELLS_OF_EXPOSURE}
+        taken: dict[tuple[int, int, str], Decimal] = {}
+        for *place, quantity in books.taken:
+            taken[tuple(place)] = taken.get(tuple(place), ZERO) + quantity  # type: ignore[index]  # three of it
+        for run, position in self._positions.items():
+            account_id, run_id, symbol = run
+            held = position.quantity - taken.get(run, ZERO)
+            if not run_id or not self._is_exposed(run, held, books) or account_id in told:
+                self._exposed_since_s.pop(run, None)
+                continue
+            since_s = max(self._exposed_since_s.setdefault(run, now_s), self._undisturbed_since_s(account_id))
+            if now_s - since_s > EXPOSED_S + SLACK_S:
+                words = f"run {run_id} of account {account_id} holds {position.quantity} {symbol}"
+                self._fail("exposed", f"{words} and nothing protects or sells it, {now_s - since_s:.0f} s in contact")
+
+    def _is_exposed(self, run: tuple[int, int, str], held: Decimal, books: Books) -> bool:
+        if held * books.prices[run[2]][0] < books.rules[run[2]].min_notional:
+            return False
+        plans = [p for p in books.plans.values() if (p.account_id, p.run_id, p.symbol) == run]
+        if held <= max((self._dust.get(plan.id, ZERO) for plan in plans), default=ZERO):
+            return False
+        on_purpose = any(plan.state == "PROTECTED" and plan.stop_price is None for plan in plans)
+        working = (o for o in books.working.values() if (o.account_id, o.run_id, o.symbol) == run)
+        return not on_purpose and next(working, None) is None
+
+    def _undisturbed_since_s(self, account_id: int) -> float:
+        return max(self.lines[account_id].disturbed_at_s, self.contact_since_s.get(account_id, 0.0))
+
+    # --- a dump ----------------------------------------------------------------------------------------
+
+    def remember(self) -> dict[str, object]:
+        """What is known of the books now, to be known again when they are restored."""
+        return {name: copy(getattr(self, name)) for name in _OF_THE_BOOKS}
+
+    def forget_since(self, remembered: Mapping[str, object]) -> None:
+        """The books are those of a dump: what was sent since is at the exchange, and nothing here knows of it."""
+        for name, value in remembered.items():
+            setattr(self, name, copy(value))
+        for account_id, line in self.lines.items():
+            sent = {r.client_order_id for r in line.sent}
+            self.forgotten |= {c for c in sent if (account_id, c) not in self._by_client_id}
 
     # --- once all is quiet -----------------------------------------------------------------------------
 
@@ -213,15 +268,46 @@ class Monitor:
                 ours = books.totals.get((account_id, asset), ZERO)
                 if ours != theirs.get(asset, ZERO):
                     found.append(f"account {account_id}: {ours} {asset} in our books, {theirs.get(asset, ZERO)} there")
-        return found + self._external_differ(books) + self._unprotected(books)
+        came = dict(self.external)
+        for account_id, line in self.lines.items():
+            found += self._not_adopted(account_id, line, books, came)
+        return found + self._external_differ(books, came) + self._unprotected(books)
 
-    def _external_differ(self, books: Books) -> list[str]:
+    def _not_adopted(
+        self, account_id: int, line: Line, books: Books, came: dict[tuple[int, str], Decimal]
+    ) -> list[str]:
+        """Orders sent after the dump that was restored, which are not in our books again.
+
+        Where they left no coins behind in a symbol that the books do not know, nothing leads to them: what they
+        moved is booked as having come from elsewhere.
+        """
+        found, moved = [], dict[str, dict[str, Decimal]]()
+        known = {o.client_order_id for o in books.orders.values() if o.account_id == account_id}
+        for theirs in line.exchange.book():
+            if theirs.client_order_id not in self.forgotten - known or (theirs.is_final and not theirs.fills):
+                continue
+            rules, changes = books.rules[theirs.request.symbol], moved.setdefault(theirs.request.symbol, {})
+            for fill in theirs.fills:
+                for asset, change in balance_changes(
+                    theirs.request.side, fill, rules.base_asset, rules.quote_asset
+                ).items():
+                    changes[asset] = changes.get(asset, ZERO) + change
+            if not theirs.is_final:
+                found.append(f"{theirs.client_order_id} is open, was sent after the dump and is not in our books again")
+        for symbol, changes in moved.items():
+            if changes.get(books.rules[symbol].base_asset, ZERO):
+                found.append(f"orders of {symbol} were sent after the dump and are not in our books again")
+            for asset, change in changes.items():
+                came[account_id, asset] = came.get((account_id, asset), ZERO) + change
+        return found
+
+    def _external_differ(self, books: Books, external: Mapping[tuple[int, str], Decimal]) -> list[str]:
         """I8: what happened elsewhere is booked as that, and nothing else is."""
         booked: dict[tuple[int, str], Decimal] = {}
         for (account_id, asset, _), adjustment in books.adjustments.items():
             key = (account_id, asset)
             booked[key] = booked.get(key, ZERO) + adjustment.change
-        pairs = {key: (booked.get(key, ZERO), self.external.get(key, ZERO)) for key in {*booked, *self.external}}
+        pairs = {key: (booked.get(key, ZERO), external.get(key, ZERO)) for key in {*booked, *external}}
         return [
             f"account {account_id}: {came} {asset} came from elsewhere, {ours} is booked"
             for (account_id, asset), (ours, came) in sorted(pairs.items())

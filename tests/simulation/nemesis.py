@@ -72,9 +72,9 @@ WINDOWS: dict[str, tuple[float, float]] = {
     "halt": (1, 60),
     "clock set": (5, 90),
 }
-PROCESS_FAULTS = ("crash", "stopped process", "sigterm", "commit unanswered")
+PROCESS_FAULTS = ("crash", "stopped process", "sigterm", "commit unanswered", "restored dump")
 MARKET_FAULTS = ("ended by the exchange", "late fill", "foreign activity", "filters changed")
-RARE = {"surfaces after the bound": 0.15, "key refused": 0.5}
+RARE = {"surfaces after the bound": 0.15, "restored dump": 0.2, "key refused": 0.5}
 
 
 @dataclass

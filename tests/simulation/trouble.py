@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from app.domain.orders import OrderType, Side, TimeInForce
 from app.domain.positions import balance_changes
 from app.services.exchange.protocol import OrderRequest
+from app.services.execution.store_memory import Books
+from tests.simulation.database import Run
 from tests.simulation.invariants import OURS
 from tests.simulation.wire import Line, _at_once
 
@@ -20,6 +22,17 @@ LEASE_TTL_S = 15.0
 CLOCK_JUMPS_MS = (700, 3_000, -4_000, 20_000, -20_000, 3_600_000, -3_600_000)
 #: A dump is restored no sooner than this after it was made: what it holds as NEW has passed its deadline by then.
 YOUNGEST_DUMP_S = 35.0
+DUMP_EVERY_S = 60.0
+
+
+@dataclass(frozen=True)
+class Dump:
+    """What a database was at a time, and what the monitor had read in it."""
+
+    at_s: float
+    books: Books
+    runs: dict[int, Run]
+    remembered: dict[str, object]
 
 
 class Trouble:
@@ -29,6 +42,7 @@ class Trouble:
         self._world = world
         self._rng = world.rng
         self._foreign = 0
+        self._dumps: list[Dump] = []
 
     def strike(self) -> None:
         """Whatever comes now."""
@@ -46,6 +60,7 @@ class Trouble:
         if wants("clock set"):
             self._set_clock(self._rng.choice(CLOCK_JUMPS_MS))
             self._later(world.nemesis.open("clock set"), self._set_clock, 0)
+        self._keep_dumps()
         if world.works:
             self._at_the_worker()
 
@@ -65,9 +80,31 @@ class Trouble:
         elif wants("stopped process"):
             world.nemesis.count("stopped process")
             self._stop_process()
+        elif wants("restored dump") and self._dumps[0].at_s < world.loop.time() - YOUNGEST_DUMP_S:
+            world.nemesis.count("restored dump")
+            self._restore(self._dumps[0])
         elif wants("sigterm"):
             world.nemesis.count("sigterm")
             world.terminate_worker()
+
+    def _keep_dumps(self) -> None:
+        """Every now and then the books are dumped; the older of two dumps is at hand."""
+        now_s = self._world.loop.time()
+        if not self._dumps or now_s - self._dumps[-1].at_s > DUMP_EVERY_S:
+            world = self._world
+            runs = {run_id: replace(run) for run_id, run in world.database.runs.items()}
+            dump = Dump(now_s, world.database.books.copy(), runs, world.monitor.remember())
+            self._dumps = [*self._dumps[-1:], dump]
+
+    def _restore(self, dump: Dump) -> None:
+        """F61: somebody stops everything and restores the database of a while ago; the exchange has gone on."""
+        world = self._world
+        world.say("nemesis", "the database is restored", f"as it was at {dump.at_s:.0f} s")
+        world.stop_everything()
+        world.database.books = dump.books.copy()
+        world.database.runs = {run_id: replace(run) for run_id, run in dump.runs.items()}
+        world.monitor.forget_since(dump.remembered)
+        self._dumps = []
 
     def _stop_process(self) -> None:
         """SIGSTOP: the lease runs out, another worker takes over, and the old one wakes in the middle of something."""

@@ -215,6 +215,13 @@ class World:
             self.terminated_at_s = self.loop.time()
             self.worker.stopping.set()
 
+    def stop_everything(self) -> None:
+        """Every process of ours ends at once; the worker comes back after a while."""
+        for life in (self.web, *self.stopped):
+            self.loop.kill(life)
+        self.stopped, self.web = [], Life("web")
+        self._bury(self.life, self.rng.uniform(1, 10))
+
     def wake(self, life: Life) -> None:
         """SIGCONT."""
         if life.alive:
@@ -259,6 +266,7 @@ class World:
         cut_off = self.database.is_down or self.nemesis.cuts_off()
         self.monitor.stepped(self.loop.time(), in_contact=in_contact and not cut_off)
         self.monitor.unknown_for_too_long(self.loop.time(), START_MS)
+        self.monitor.exposed_for_too_long(self.loop.time())
 
     def _somebody_acts(self) -> None:
         drawn = self.rng.random()
