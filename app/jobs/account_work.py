@@ -55,6 +55,11 @@ class AccountWork:
         self._streams = StreamRows(sessions)
         self._consumers: dict[int, asyncio.Task[None]] = {}
         self.trading: dict[int, TradingSession] = {}  # shared with submitter and reconciler
+        self._kinds: dict[int, str] = {}  # of the accounts that have had a session
+
+    def kind_of(self, account_id: int) -> str:
+        """The kind of an account that has, or has had, a session."""
+        return self._kinds.get(account_id, AccountKind.PAPER.value)
 
     async def open_active(self) -> list[int]:
         """Open sessions for active accounts that have none and close those of frozen ones; returns the new ids."""
@@ -73,6 +78,7 @@ class AccountWork:
                 await self._set_state(account, AccountState.FAILED, error.message)
                 continue
             await self._streams.set_up(account_id, up=False)  # as far as anybody knows yet
+            self._kinds[account_id] = account.kind
             self.trading[account_id] = self._open_session(account.kind, credential.api_key, key)
             opened.append(account_id)
         for gone in self.trading.keys() - {account.id for account, _ in rows}:

@@ -1,7 +1,6 @@
 """The exchanges the worker reaches: one a kind of account, each with its own addresses, clock and request budget.
 
-Paper is always in use: it is ours, and its market is shown to everybody. Testnet and live are asked nothing before
-somebody has an account there.
+Testnet and live are asked nothing before somebody has an account there.
 """
 
 from __future__ import annotations
@@ -40,9 +39,16 @@ class Exchange:
         self.keeper = ClockKeeper(clock, lambda: measure_offset(self.market, clock.now_ms), told)
 
     def open_session(self, api_key: str, key: Signer) -> BinanceSession:
-        """A trading session of one key."""
-        clock, budget, jitter = self.clock, self.budget, self._jitter
-        return BinanceSession(self._endpoints, api_key, key, clock=clock, budget=budget, jitter=jitter)
+        """A trading session of one key. It lets no order out that this exchange's clock forbids."""
+        return BinanceSession(
+            self._endpoints,
+            api_key,
+            key,
+            clock=self.clock,
+            budget=self.budget,
+            jitter=self._jitter,
+            may_sign=lambda is_exit: self.keeper.may_exit() if is_exit else not self.keeper.why_not(),
+        )
 
 
 class Exchanges:
@@ -53,7 +59,7 @@ class Exchanges:
     ) -> None:
         self._told = told
         self._offsets: dict[AccountKind, OffsetSample] = {}
-        self._used = {AccountKind.PAPER}
+        self._used: set[AccountKind] = set()
         self._all: Mapping[AccountKind, Exchange] = {
             kind: Exchange(
                 kind,
@@ -80,8 +86,8 @@ class Exchanges:
         return [exchange for kind, exchange in self._all.items() if kind in self._used]
 
     def use(self, kinds: Iterable[str]) -> None:
-        """From now on these kinds (and paper) are in use, and no others."""
-        self._used = {AccountKind.PAPER, *map(AccountKind, kinds)}
+        """From now on these kinds are in use, and no others."""
+        self._used = {AccountKind(kind) for kind in kinds}
         self._offsets = {kind: sample for kind, sample in self._offsets.items() if kind in self._used}
 
     def open_session(self, kind: str, api_key: str, key: Signer) -> BinanceSession:
@@ -92,11 +98,6 @@ class Exchanges:
         """A session to ask with once, the exchange's time being known. Raises AskingFailed."""
         await self.of(kind).keeper.sync()
         return self.of(kind).open_session(api_key, key)
-
-    def clock_refused(self, account_id: int) -> None:
-        """An exchange refused an account's request for its time (-1021); whose is not known, so each is doubted."""
-        for exchange in self.in_use:
-            exchange.keeper.was_refused()
 
     async def each(self, work: Callable[[Exchange], Awaitable[object]]) -> None:
         """Do this with every exchange in use, side by side: one that fails takes nothing from the others.
@@ -113,12 +114,8 @@ class Exchanges:
             raise failures[0]
 
     def why_not(self) -> str:
-        """Why no new order may be signed now; "" when one may."""
+        """Why strategies make no entries now: the clock of an exchange in use is off. "" when they may."""
         return next((why for exchange in self.in_use if (why := exchange.keeper.why_not())), "")
-
-    def may_exit(self) -> bool:
-        """Whether an exit may be signed: see `ClockKeeper.may_exit`."""
-        return all(exchange.keeper.may_exit() for exchange in self.in_use)
 
     async def sync_clocks(self) -> None:
         """Measure the offset to every exchange in use. Raises AskingFailed, once all were asked."""

@@ -25,7 +25,7 @@ from app.database.notifications import RESYNC, Listener
 from app.domain.clock import to_datetime
 from app.jobs import holder
 from app.jobs.account_work import AccountWork
-from app.jobs.exchanges import Exchanges
+from app.jobs.exchanges import Exchange, Exchanges
 from app.jobs.guard import TRANSIENT, JobBoard, forever
 from app.jobs.key_work import KeyWork
 from app.jobs.market_work import MarketWork
@@ -75,6 +75,7 @@ class Worker:
         self._clock = SystemClock()
         self._ids = RandomIds()
         self._stopping = asyncio.Event()
+        self._taken_up: set[str] = set()  # kinds of exchange whose time, rules and prices are known
         self._healthy = False
         engine = make_engine(settings.database_url_worker, application_name="plumbline-worker", pool_size=10)
         self._engine = engine
@@ -165,7 +166,8 @@ class Worker:
             self._account_work.trading,
             self._clock,
             times,
-            clock_refused=self._exchanges.clock_refused,
+            clock_refused=lambda account_id: self._exchange_of(account_id).keeper.was_refused(),
+            clock_of=lambda account_id: self._exchange_of(account_id).clock,
         )
         trading = self._account_work.trading
         reconciler = Reconciler(self._store, trading, self._submitter, self._clock)
@@ -183,8 +185,8 @@ class Worker:
             self._submitter,
             self._clock,
             self._ids,
-            may_send=lambda: not self._why_not(),
-            may_exit=lambda: self._healthy and self._exchanges.may_exit(),
+            may_send=lambda: self._healthy,  # whether an exchange's clock allows it, its sessions know
+            may_exit=lambda: self._healthy,
         )
         self._ticker = StrategyTicker(self._store, self._clock, self._ids, stale_price_ms=settings.stale_price_ms)
         self._market_work = {
@@ -227,8 +229,11 @@ class Worker:
         if payload == "rules":
             self._rules_hint.set()
 
+    def _exchange_of(self, account_id: int) -> Exchange:
+        return self._exchanges.of(self._account_work.kind_of(account_id))
+
     def _why_not(self) -> str:
-        """Why no new order may be sent now; empty when it may."""
+        """Why strategies make no entries now; empty when they may."""
         if not self._healthy:
             return "the execution service is not healthy"
         return self._exchanges.why_not()
@@ -279,13 +284,12 @@ class Worker:
     async def _recover_once(self) -> str:
         """One try; returns what is in the way, or ""."""
         try:
-            self._exchanges.use(await self._account_work.kinds_in_use())
-            await self._exchanges.sync_clocks()
-            await self._each_market(MarketWork.refresh_rules)
-            await self._paper_markets.refresh()
+            problem = await self._take_up_exchanges()
+            if problem:
+                return problem
             await self._account_work.open_active()
         except TRANSIENT as error:
-            return f"the exchange cannot be reached: {error}"
+            return f"the database cannot be reached: {error}"
         return await self._recovery.round()
 
     def _account_recovered(self) -> None:
@@ -408,19 +412,32 @@ class Worker:
         for account_id in opened:
             await self._rounds.run(account_id, trigger="opened")
 
-    async def _take_up_exchanges(self) -> None:
-        """Know time, rules and prices of an exchange before the first account on it trades."""
-        kinds = await self._account_work.kinds_in_use()
-        known = [exchange.kind.value for exchange in self._exchanges.in_use]
-        for kind in sorted(kinds.difference(known)):
+    async def _take_up_exchanges(self) -> str:
+        """Know time, rules and prices of an exchange before an account on it trades; returns what is in the way, or "".
+
+        Paper is taken up always, as its market is shown to everybody. One that is away is tried again at the next call
+        and holds up its own accounts alone, so something is in the way only if none can be reached that has accounts.
+        """
+        wanted = await self._account_work.kinds_in_use()
+        problems: dict[str, str] = {}
+        for kind in sorted({*wanted, AccountKind.PAPER.value} - self._taken_up):
             try:
-                await self._exchanges.of(kind).keeper.sync()
-                await self._market_work[kind].refresh_rules()
-                await self._market_work[kind].refresh_prices()
+                await self._take_up(kind)
+                self._taken_up.add(kind)
             except TRANSIENT as error:
                 log.warning("an exchange cannot be taken up yet", exchange=kind, error=str(error))
-                kinds.discard(kind)
-        self._exchanges.use(kinds)
+                problems[kind] = f"the exchange cannot be reached: {error}"
+        self._taken_up &= {*wanted, AccountKind.PAPER.value}
+        self._exchanges.use(self._taken_up)
+        needed = wanted or {AccountKind.PAPER.value}
+        return "" if needed & self._taken_up else next(problems[kind] for kind in sorted(needed))
+
+    async def _take_up(self, kind: str) -> None:
+        await self._exchanges.of(kind).keeper.sync()
+        await self._market_work[kind].refresh_rules()
+        await self._market_work[kind].refresh_prices()
+        if kind == AccountKind.PAPER.value:
+            await self._paper_markets.refresh()
 
     async def _each_market(self, work: Callable[[MarketWork], Awaitable[None]]) -> None:
         await self._exchanges.each(lambda exchange: work(self._market_work[exchange.kind.value]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 import reflex as rx
@@ -12,7 +13,8 @@ from app.domain.orders import OrderType, Side, TimeInForce
 from app.services import execution
 from app.services.execution import OrderDraft
 from app.services.identity.audit import audited
-from app.services.market.prices import prices
+from app.services.market.prices import PriceView, prices
+from app.state import words
 from app.state.base import Unit, amount_of, handler, say, text_of, whole, work
 from app.state.orders import OrdersState
 from app.state.rows import Row, account_options
@@ -91,7 +93,9 @@ class OrderFormState(rx.State):
         if not form.get("confirm_live"):
             raise InvalidInput("Say that you mean real money.", field="confirm_live")
         label = next(row["label"] for row in self.accounts if row["value"] == self.account)
-        self._drafted, self.asked = draft, f"{label}: {execution.describe(draft)}. It is sent to Binance at once."
+        async with work(self) as unit:
+            about = _worth(draft, await prices(unit.session, kind="LIVE"))
+        self._drafted, self.asked = draft, f"{label}: {execution.describe(draft)}{about}. It is sent to Binance at once."
 
     @handler
     async def send(self) -> None:
@@ -143,6 +147,15 @@ class OrderFormState(rx.State):
             price=None if is_market else amount_of(form, "price"),
             time_in_force=None if is_market else TimeInForce.GTC,
         )
+
+
+def _worth(draft: OrderDraft, known: Mapping[str, PriceView]) -> str:
+    """`, about 1,001.86 at the last price`; nothing where it is said already or no price is known."""
+    price = draft.price or (known[draft.symbol].price if draft.symbol in known else None)
+    if draft.quantity is None or price is None:
+        return ""
+    at = "its price" if draft.price else "the last price"
+    return f", about {words.rate(draft.quantity * price)} at {at}"
 
 
 def _menu(symbols: list[str]) -> list[str]:

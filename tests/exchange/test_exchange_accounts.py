@@ -30,6 +30,7 @@ from app.services import execution
 from app.services.exchange.clock import OffsetSample
 from app.services.exchange.paper_control import PaperControlClient
 from app.services.exchange.protocol import AskingFailed
+from app.services.exchange.signing import HmacSecret
 from app.services.exchange.vault_private import Vault
 from app.services.execution import AccountView, LiveConsent, NewKey
 from app.services.execution.store_postgres import PostgresStore
@@ -506,17 +507,16 @@ async def test_kinds_nobody_uses_are_not_asked(world: World) -> None:
         asked.append(exchange.kind.value)
 
     await world.exchanges.each(work)
-    assert asked == ["PAPER"]
+    assert asked == []
     world.exchanges.use({"LIVE"})
-    asked.clear()
     await world.exchanges.each(work)
-    assert asked == ["PAPER", "LIVE"]
+    assert asked == ["LIVE"]
 
 
 async def test_each_exchange_has_a_clock_and_a_budget_of_its_own_and_one_that_fails_takes_nothing_from_others(
     world: World,
 ) -> None:
-    world.exchanges.use({"LIVE", "TESTNET"})
+    world.exchanges.use({"PAPER", "LIVE", "TESTNET"})
     with pytest.raises(AskingFailed):
         await world.exchanges.sync_clocks()  # nobody is at the paper exchange's address here
     live, testnet, paper = (world.exchanges.of(kind) for kind in ("LIVE", "TESTNET", "PAPER"))
@@ -526,3 +526,18 @@ async def test_each_exchange_has_a_clock_and_a_budget_of_its_own_and_one_that_fa
     await live.market.prices()
     assert live.budget.used > before
     assert testnet.budget.used == before
+
+
+async def test_no_order_goes_out_while_the_clock_of_its_own_exchange_is_not_known_but_an_exit_does(
+    world: World,
+) -> None:
+    live, testnet = (world.exchanges.of(kind).open_session("k" * 64, HmacSecret("s")) for kind in ("LIVE", "TESTNET"))
+    try:
+        await world.exchanges.of("TESTNET").keeper.sync()
+        assert (live.admits(is_exit=False), testnet.admits(is_exit=False)) == (False, True)
+        assert (live.admits(is_exit=True), testnet.admits(is_exit=True)) == (True, True)
+        await world.exchanges.of("LIVE").keeper.sync()
+        assert live.admits(is_exit=False)
+    finally:
+        await live.close()
+        await testnet.close()

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import pytest
 
+from app.domain.clock import CorrectedClock
 from app.domain.orders import EventSource, ExchangeReport, Order, OrderStatus, OrderType, Side
 from app.services.exchange.fake import FakeExchange
 from app.services.exchange.fake_faults import (
@@ -97,6 +98,20 @@ async def test_an_answer_fills_the_order_and_the_books_agree(desk: Desk) -> None
 
     assert (order.status, order.filled) == (S.FILLED, D(1))
     await assert_books_agree(desk)
+
+
+async def test_an_order_is_signed_with_the_time_of_its_own_exchange(desk: Desk) -> None:
+    """Two exchanges need not agree on the time; a request is judged by the one it goes to."""
+    ahead = CorrectedClock(desk.world.clock, 900)
+    sessions, settings = desk.sessions, SubmitSettings()
+    submitter = Submitter(
+        desk.world.store, sessions, desk.world.clock, settings, clock_of=lambda account_id: {1: ahead}[account_id]
+    )
+    await desk.intend()
+    order = await submitter.claim(may_send=True)
+
+    assert order is not None
+    assert order.signed_timestamp_ms == desk.world.clock.exchange_now_ms() + 900
 
 
 @pytest.mark.parametrize("fault", [answer_lost(), unknown_5xx(), answer_lost(visible_after_ms=25_000)])

@@ -73,7 +73,10 @@ WEIGHT_TIME, WEIGHT_EXCHANGE_INFO, WEIGHT_ALL_PRICES, WEIGHT_KLINES = 1, 20, 4, 
 
 
 class BinanceSession(TradingSession):
-    """`TradingSession` of one API key. Make it inside a running loop; `budget` is shared by all on this address."""
+    """`TradingSession` of one API key. Make it inside a running loop; `budget` is shared by all on this address.
+
+    `may_sign(is_exit)` says whether the exchange's time is known well enough to sign an order.
+    """
 
     def __init__(
         self,
@@ -85,6 +88,7 @@ class BinanceSession(TradingSession):
         budget: WeightBudget,
         jitter: Callable[[], float],
         total_timeout_s: float = TOTAL_TIMEOUT_S,
+        may_sign: Callable[[bool], bool] = lambda is_exit: True,
     ) -> None:
         self._client = RestClient(
             endpoints, clock=clock, budget=budget, api_key=api_key, signer=key, total_timeout_s=total_timeout_s
@@ -93,10 +97,13 @@ class BinanceSession(TradingSession):
         self._streams = Supervisor(clock=clock, budget=budget, jitter=jitter)
         self._user_feed = UserFeed(endpoints.ws_api_url, api_key, key, clock)
         self._budget = budget
+        self._may_sign = may_sign
         self._is_admitted = False
 
     def admits(self, *, is_exit: bool) -> bool:
-        """Take the weight of one order, if the budget has it."""
+        """Take the weight of one order, if the time is known and the budget has it."""
+        if not self._may_sign(is_exit):
+            return False
         self._is_admitted = self._budget.wait_s(WEIGHT_ORDER, _placing(is_exit)) == 0
         return self._is_admitted
 

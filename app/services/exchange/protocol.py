@@ -234,8 +234,8 @@ class TradingSession(Protocol):
     """One account on one exchange. Calls never retry and never follow a redirect."""
 
     def admits(self, *, is_exit: bool) -> bool:
-        """Whether the request budget of this address lets one order out now. Its weight is then taken, for the next
-        one that is placed: an order that is claimed is not held back.
+        """Whether the exchange's clock and the request budget of this address let one order out now. Its weight is then
+        taken, for the next one that is placed: an order that is claimed is not held back.
         """
         ...
 

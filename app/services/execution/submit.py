@@ -64,7 +64,9 @@ class SubmitSettings:
 class Submitter:
     """Sends what was decided and books what came of it. One per worker; `sessions` by account id.
 
-    `clock_refused` hears of the account whose request the exchange refused for its timestamp (-1021).
+    `clock_refused` hears of the account whose request the exchange refused for its timestamp (-1021). `clock_of` is the
+    clock of an account's exchange, where there are several: what is signed, and what is judged by when it was signed,
+    goes by that.
     """
 
     def __init__(
@@ -74,12 +76,14 @@ class Submitter:
         clock: Clock,
         settings: SubmitSettings,
         clock_refused: Callable[[int], None] = lambda account_id: None,
+        clock_of: Callable[[int], Clock] | None = None,
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._clock = clock
         self._settings = settings
         self.clock_refused = clock_refused
+        self._clock_of = clock_of or (lambda account_id: clock)
 
     def reaches(self, account_id: int) -> bool:
         """Whether there is a session for this account (a frozen one has none)."""
@@ -102,7 +106,7 @@ class Submitter:
         held = set(busy)
         async with self._store.transaction() as tx:
             while (order := await tx.claim_new(held)) is not None:
-                now_ms = self._clock.exchange_now_ms()
+                now_ms = self._clock_of(order.account_id).exchange_now_ms()
                 stale = _why_stale(order, now_ms)
                 if not stale and not (may_exit if order.is_exit and may_exit is not None else may_send):
                     return None
@@ -251,7 +255,7 @@ class Submitter:
 
     async def ask(self, order: Order, *, source: EventSource = EventSource.EXECUTOR) -> Order:
         """Query one order and book what is known; past the death bound, decide."""
-        asked_ms = self._clock.exchange_now_ms()
+        asked_ms = self._clock_of(order.account_id).exchange_now_ms()
         outcome = await self._session(order.account_id).query(
             order.symbol, client_order_id=order.client_order_id, exchange_order_id=order.exchange_order_id
         )

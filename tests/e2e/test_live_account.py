@@ -1,0 +1,253 @@
+"""A live account in the browser: asked twice, shown as LIVE, traded; a second paper exchange stands in for Binance."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from api_client import Api, use_setup_link
+from both_books import Ours, all_orders, compare
+from playwright.sync_api import Page, expect
+from stack import ROOT, Stack, new_stack, wait_for
+from watched import Watched
+
+TOKEN = "token-of-the-stand-in"
+
+
+class StandIn:
+    """A paper exchange of its own, at whose address the platform believes Binance to be."""
+
+    def __init__(self, folder: Path) -> None:
+        port_file, token_file = folder / "port", folder / "token"
+        token_file.write_text(TOKEN)
+        options = {"data": folder / "paper.sqlite", "port": 0, "port-file": port_file, "control-token-file": token_file}
+        given = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+        self._log = (folder / "log").open("w")
+        command = [sys.executable, "-m", "app.paper_exchange", *given]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=self._log, stderr=subprocess.STDOUT)
+        port = wait_for(lambda: port_file.exists() and port_file.read_text().strip(), "the stand-in listens")
+        self.url = f"http://127.0.0.1:{port}"
+        self.http = httpx.Client(base_url=self.url, timeout=20, trust_env=False)
+
+    def environment(self) -> dict[str, str]:
+        """The settings that send live and testnet accounts here."""
+        ws = self.url.replace("http", "ws")
+        addresses = {"REST_URL": self.url, "WS_API_URL": f"{ws}/ws-api/v3", "STREAM_URL": ws}
+        return {f"{kind}_{name}": value for kind in ("LIVE", "TESTNET") for name, value in addresses.items()}
+
+    def control(self, path: str, body: Any = None) -> Any:
+        """A control endpoint; GET without a body."""
+        method = "GET" if body is None else "POST"
+        answer = self.http.request(method, path, json=body, headers={"Authorization": f"Bearer {TOKEN}"})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def order(self, keys: dict[str, str], **params: str) -> Any:
+        """An order made elsewhere, with an HMAC key."""
+        query = "&".join(f"{name}={value}" for name, value in params.items()) + f"&timestamp={time.time_ns() // 10**6}"
+        signature = hmac.new(keys["secret"].encode(), query.encode(), hashlib.sha256).hexdigest()
+        headers = {"X-MBX-APIKEY": keys["api_key"], "Content-Type": "application/x-www-form-urlencoded"}
+        answer = self.http.post("/api/v3/order", content=f"{query}&signature={signature}", headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def stop(self) -> None:
+        """End it, by its id."""
+        self.http.close()
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(10)
+        if self.process.poll() is None:
+            self.process.kill()
+        self._log.close()
+
+
+@pytest.fixture(scope="module")
+def binance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    stand_in = StandIn(tmp_path_factory.mktemp("binance"))
+    yield stand_in
+    stand_in.stop()
+
+
+@pytest.fixture(scope="module")
+def stack(binance: StandIn) -> Iterator[Stack]:
+    with new_stack(**binance.environment()) as stack:
+        use_setup_link(stack.start())
+        yield stack
+
+
+def test_live_account(stack: Stack, binance: StandIn, watched: Watched) -> None:
+    page = watched.page
+    theirs = traded_before(binance)
+    asked_before = binance.control("/paper/status")["accounts"]
+    watched.sign_in(stack.url)
+    pem = add_live_account(watched)
+    api_key = binance.control(f"/paper/accounts/{theirs['account_id']}/key", {"public_key_pem": pem})["api_key"]
+    bring_the_key(watched, binance, theirs, api_key)
+    assert binance.control("/paper/status")["accounts"] == asked_before, "nothing is made at the exchange by us"
+    place_one_order(watched)
+    live_is_said_everywhere(watched)
+    with Api(stack.url) as api:
+        account_id = api.get("/accounts")["accounts"][0]["id"]
+        wait_for(lambda: not differing(api, binance, account_id, theirs["account_id"]), "both books agree")
+        wait_for(lambda: api.get("/accounts")["accounts"][0]["books_agree_at"], "the platform says so", within_s=90)
+        assert api.get("/fills", account_id=account_id)["fills"][0]["symbol"] == "BTCUSDT"
+        assert len(all_orders(api, account_id)) == 1, "what was traded elsewhere before is not in our books"
+    paste_a_testnet_key(stack, binance, watched)
+    remove_it(page, watched)
+
+
+def traded_before(binance: StandIn) -> dict[str, Any]:
+    """An account there with a history that is not ours."""
+    body = {"label": "theirs", "balances": {"USDT": "20000", "BTC": "0.5"}}
+    keys: dict[str, Any] = binance.control("/paper/accounts", body)
+    binance.order(keys, symbol="BTCUSDT", side="SELL", type="MARKET", quantity="0.1")
+    return keys
+
+
+def add_live_account(watched: Watched) -> str:
+    """The public key that is shown, once both confirmations were given."""
+    page = watched.page
+    watched.visit("settings")
+    page.get_by_test_id("add-account").click()
+    page.get_by_test_id("kind-live").click()
+    page.get_by_test_id("account-label").fill("Main")
+    page.get_by_test_id("create-account").click()
+    dialog = page.get_by_test_id("account-dialog")
+    expect(dialog.get_by_text("confirm that this trades real money")).to_be_visible()
+    page.get_by_test_id("confirm-live").check()
+    page.get_by_test_id("account-label-again").fill("Mein")
+    page.get_by_test_id("create-account").click()
+    expect(dialog.get_by_text("once more.")).to_be_visible()
+    watched.shot("asked-twice")
+    page.get_by_test_id("account-label-again").fill("Main")
+    page.get_by_test_id("create-account").click()
+    expect(page.get_by_test_id("public-key")).to_contain_text("BEGIN PUBLIC KEY", timeout=20_000)
+    expect(page.get_by_test_id("key-state")).to_have_text("Waiting for your API key")
+    watched.shot("public-key")
+    return page.get_by_test_id("public-key").inner_text()
+
+
+def bring_the_key(watched: Watched, binance: StandIn, theirs: dict[str, Any], api_key: str) -> None:
+    """With withdrawals on it is refused in words; once they are off, it is taken."""
+    page = watched.page
+    binance.control(f"/paper/accounts/{theirs['account_id']}/rights", {"enableWithdrawals": True})
+    page.get_by_test_id("brought-api-key").fill(api_key)
+    page.get_by_test_id("bring-api-key").click()
+    expect(page.get_by_test_id("key-refused")).to_contain_text("Switch off withdrawals", timeout=20_000)
+    watched.shot("withdrawals-refused")
+    binance.control(f"/paper/accounts/{theirs['account_id']}/rights", {"enableWithdrawals": False})
+    page.get_by_test_id("check-again").click()
+    expect(page.get_by_test_id("key-state")).to_have_text("Active", timeout=20_000)
+    page.keyboard.press("Escape")
+    expect(page.get_by_test_id("account-may")).to_have_text("reading, spot trading, bound to addresses")
+    expect(page.get_by_test_id("account-key")).to_contain_text(f"Ed25519 …{api_key[-4:]}")
+    expect(page.get_by_test_id("strip-exchange")).to_have_text("LIVE")
+    watched.shot("live-account")
+
+
+def place_one_order(watched: Watched) -> None:
+    page = watched.page
+    watched.visit("orders")
+    page.get_by_test_id("place-order").click()
+    page.get_by_test_id("kind-market").click()
+    page.get_by_test_id("symbol").select_option("BTCUSDT")
+    page.get_by_test_id("quantity").fill("0.01")
+    page.get_by_test_id("order-submit").click()
+    expect(page.get_by_test_id("order-dialog").get_by_text("Say that you mean real money.")).to_be_visible()
+    page.get_by_test_id("confirm-live").check()
+    watched.shot("order-form")
+    page.get_by_test_id("order-submit").click()
+    expect(page.get_by_test_id("order-asked")).to_contain_text("Main · LIVE: buy 0.01 BTCUSDT market, about 1,0")
+    watched.shot("asked-again")
+    expect(page.get_by_test_id("orders-empty")).to_be_attached()
+    page.get_by_test_id("order-send-live").click()
+    expect(page.get_by_test_id("order-status").first).to_have_text("Filled", timeout=20_000)
+
+
+def live_is_said_everywhere(watched: Watched) -> None:
+    page = watched.page
+    expect(page.get_by_test_id("orders").get_by_test_id("account-kind")).to_have_text("LIVE")
+    watched.shot("orders")
+    page.get_by_test_id("order-link").first.click()
+    watched.ready()
+    expect(page.get_by_test_id("account-kind")).to_have_text("LIVE")
+    watched.shot("order")
+    watched.visit("dashboard")
+    watched.shot("dashboard")
+    expect(page.locator('[data-testid="fills"] .badge.LIVE').first).to_be_visible()
+    expect(page.locator('[data-testid="positions"] .badge.LIVE').first).to_be_visible()
+    watched.visit("portfolio")
+    expect(page.get_by_test_id("account-kind").first).to_have_text("LIVE")
+    watched.shot("portfolio")
+    watched.visit("risk")
+    expect(page.locator(".content .badge.LIVE").first).to_be_visible()
+    for name in ("dashboard", "market", "strategies", "runs", "orders", "portfolio", "risk", "settings"):
+        watched.visit(name)
+        expect(page.get_by_test_id("strip-exchange")).to_have_text("LIVE")
+        expect(page.locator(".strip.live")).to_be_visible()
+
+
+def differing(api: Api, binance: StandIn, account_id: int, exchange_account_id: int) -> list[str]:
+    """What our books and the stand-in's disagree about, its history before us left out."""
+    theirs = binance.control(f"/paper/books/{exchange_account_id}")
+    ours = all_orders(api, account_id)
+    known = {order["client_order_id"] for order in ours}
+    there = [order for order in theirs["orders"] if order["clientOrderId"] in known]
+    numbers = {order["orderId"] for order in there}
+    trades = [trade for trade in theirs["trades"] if trade["orderId"] in numbers]
+    balances = api.get("/portfolio", account_id=account_id)["portfolio"]["balances"]
+    totals = {balance["asset"]: Decimal(balance["total"]) for balance in balances}
+    fills = api.get("/fills", account_id=account_id)["fills"]
+    return [one.words for one in compare(Ours(ours, fills, totals), {**theirs, "orders": there, "trades": trades})]
+
+
+def paste_a_testnet_key(stack: Stack, binance: StandIn, watched: Watched) -> None:
+    """A pasted secret works, and is nowhere to be found afterwards."""
+    page = watched.page
+    keys = binance.control("/paper/accounts", {"label": "test", "balances": {"USDT": "100"}})
+    watched.visit("settings")
+    page.get_by_test_id("add-account").click()
+    page.get_by_test_id("kind-testnet").click()
+    page.get_by_test_id("account-label").fill("Try")
+    page.get_by_test_id("key-own").click()
+    page.get_by_test_id("account-api-key").fill(keys["api_key"])
+    page.get_by_test_id("account-secret").fill(keys["secret"])
+    watched.shot("paste")
+    page.get_by_test_id("create-account").click()
+    expect(page.get_by_test_id("key-state")).to_have_text("Active", timeout=20_000)
+    page.keyboard.press("Escape")
+    expect(page.get_by_test_id("strip-exchange")).to_have_text(["LIVE", "TESTNET"])
+    watched.shot("two-accounts")
+    everything = stack.output() + "".join(path.read_text(errors="replace") for path in stack.home.glob("logs/*.log"))
+    with stack.database("migrator") as database:
+        for table in ("accounts", "credentials", "key_requests"):
+            everything += str(database.execute(f"SELECT t::text FROM execution.{table} t").fetchall())
+        for table in ("idempotency_keys", "audit_log"):
+            everything += str(database.execute(f"SELECT t::text FROM auth.{table} t").fetchall())
+    assert keys["api_key"] in everything
+    assert keys["secret"] not in everything
+    assert keys["secret"].encode().hex() not in everything
+    assert keys["secret"] not in page.content()
+
+
+def remove_it(page: Page, watched: Watched) -> None:
+    row = page.get_by_test_id("accounts").locator("tbody tr", has_text="Try")
+    row.get_by_test_id("account-off").click()
+    page.get_by_test_id("confirm-off-yes").click()
+    expect(row.get_by_test_id("account-state")).to_have_text("Switched off", timeout=20_000)
+    row.get_by_test_id("account-remove").click()
+    page.get_by_test_id("confirm-remove-yes").click()
+    expect(row).to_have_count(0, timeout=20_000)
+    expect(page.get_by_test_id("strip-exchange")).to_have_text("LIVE")
+    watched.shot("removed")
