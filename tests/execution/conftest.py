@@ -100,7 +100,8 @@ async def postgres_world(owner: Sessions, worker: Sessions, balances: dict[str, 
         await session.execute(update(WorkerLease).values(epoch=1))
     async with worker.begin() as session:
         for asset, total in balances.items():
-            await book_adjustment(session, account_id=account_id, asset=asset, change=total, reason="opening balance")
+            opening = {"change": total, "reason": "opening balance", "occurred_ms": START_MS}
+            await book_adjustment(session, account_id=account_id, asset=asset, **opening)  # type: ignore[arg-type]
     return World(PostgresStore(worker, epoch=1), account_id)
 
 

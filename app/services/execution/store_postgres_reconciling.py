@@ -125,7 +125,8 @@ class PostgresReconciling:
         ]
 
     async def books_begin_ms(self, account_id: int) -> int:
-        opening = select(func.min(col(BalanceAdjustment.recorded_at))).where(
+        when = func.coalesce(col(BalanceAdjustment.occurred_at), col(BalanceAdjustment.recorded_at))
+        opening = select(func.min(when)).where(
             col(BalanceAdjustment.account_id) == account_id,
             col(BalanceAdjustment.kind) == AdjustmentKind.OPENING.value,
         )
