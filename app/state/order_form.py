@@ -11,6 +11,7 @@ import reflex as rx
 from app.domain.errors import InvalidInput
 from app.domain.orders import OrderType, Side, TimeInForce
 from app.services import execution
+from app.services.container import get_services
 from app.services.execution import OrderDraft
 from app.services.identity.audit import audited
 from app.services.market.prices import PriceView, prices
@@ -122,6 +123,7 @@ class OrderFormState(rx.State):
                 clock=unit.clock,
                 ids=unit.ids,
                 confirm_live=confirm_live,
+                stale_price_ms=get_services().settings.stale_price_ms,
             )
             await audited(unit.session, unit.caller, "order.placed", object=f"order:{order.id}", clock=unit.clock)
             await (await self.get_state(OrdersState))._renew(unit)

@@ -77,6 +77,7 @@ async def place(body: OrderBody, caller: SignedIn, once: Idempotent, services: S
             clock=services.clock,
             ids=services.ids,
             confirm_live=body.confirm_live,
+            stale_price_ms=services.settings.stale_price_ms,
         )
         shown = order_json(order)
         await audited(session, caller, "order.placed", object=f"order:{order.id}", clock=services.clock, order=shown)

@@ -71,6 +71,7 @@ from app.services.execution.views import (
 )
 from app.services.ownership import owned_account
 from app.services.real_money import refuse_unconfirmed
+from app.services.risk.checks import STALE_PRICE_MS
 
 __all__ = [
     "UI_CHANNEL",
@@ -139,6 +140,7 @@ async def place_order(
     clock: Clock,
     ids: Ids,
     confirm_live: bool = False,
+    stale_price_ms: int = STALE_PRICE_MS,
 ) -> Order:
     """T1 of a person's order, in the caller's transaction. The same `intent_key` gives the same order.
 
@@ -154,7 +156,14 @@ async def place_order(
     corrected = CorrectedClock(clock, health.clock_offset_ms or 0)
     tx = PostgresTransaction(session)
     return await commit_intent(
-        tx, draft, intent_key=intent_key, owner=BY_HAND, user_id=user_id, clock=corrected, ids=ids
+        tx,
+        draft,
+        intent_key=intent_key,
+        owner=BY_HAND,
+        user_id=user_id,
+        clock=corrected,
+        ids=ids,
+        stale_price_ms=stale_price_ms,
     )
 
 
