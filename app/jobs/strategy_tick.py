@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -20,21 +19,19 @@ from sqlmodel import col
 
 from app.database.hints import Kind, tell_browsers
 from app.domain.clock import Clock, Ids, to_datetime
-from app.domain.errors import PlumblineError
 from app.domain.money import plain
-from app.domain.orders import EventSource, OrderStatus, OrderType, Side
-from app.domain.symbols import SymbolRules, notional_failure, price_failure, quantity_failure, round_quantity
+from app.jobs.entries import enter
 from app.jobs.guard import FAULTS, TRANSIENT, end_if_fenced
+from app.jobs.plan_trail import trail_plans, trailing_plans
 from app.logs import get_logger
 from app.models.execution import Account, AccountKind, OrderRow, PaperMarket, Plan, PlanState
 from app.models.strategy import Decision, Run, RunState, StopMode, StrategyVersion
-from app.services.execution.intents import OrderDraft, Owner, commit_intent
-from app.services.execution.protection import stop_price as resting_stop_price
+from app.services.execution.plans import take_over_plan
+from app.services.execution.protection import Reason
 from app.services.execution.store import PlanRecord
 from app.services.execution.store_postgres import PostgresStore, PostgresTransaction
 from app.services.market.candles import read_candles
 from app.services.market.venues import VENUES
-from app.services.portfolio.views import portfolio_of
 from app.services.risk.checks import STALE_PRICE_MS
 from app.services.strategy import (
     CandleColumns,
@@ -43,16 +40,16 @@ from app.services.strategy import (
     entry_refusal,
     evaluate,
     settled_candles,
-    size_entry,
     timeframe_ms,
     validate,
 )
-from app.services.strategy.rules import PctDistance
 
 log = get_logger(__name__)
 
 #: A run's window is cut back to `KEEP` candles once it has grown to `MOST`; the new anchor is stored with the run.
 MOST_CANDLES, KEEP_CANDLES = 20_000, 10_000
+#: A plan that trails asks for no more candles of history than this.
+MOST_TRAILED = 1_000
 #: An entry is not made on a candle that closed longer ago than one candle and this.
 LATE_GRACE_MS = 3_000
 #: Evaluations of more candles than this go to a thread, so that the loop stays free.
@@ -85,6 +82,7 @@ class StrategyTicker:
                     log.warning("run could not be ticked", run_id=run.id, error=str(error))
                 except FAULTS as fault:
                     await self._give_up(run, fault)
+            await trail_plans(self._store, _venue_of, self._clock)
 
     async def _give_up(self, run: Run, fault: Exception) -> None:
         """A fault in one run stops that run, keeps its protection, and calls a person."""
@@ -95,12 +93,17 @@ class StrategyTicker:
             await _set(tx.session, run, state=RunState.STOPPING, stop_mode=StopMode.KEEP_PROTECTED, reason=reason)
 
     async def wanted_candles(self, kind: str) -> list[tuple[str, str, int]]:
-        """(symbol, timeframe, candles of history) that active runs on accounts of this kind need."""
+        """(symbol, timeframe, candles of history) that active runs and trailing plans on accounts of this kind need."""
         async with self._store.sessions.begin() as session:
             active = [s.value for s in (RunState.STARTING, RunState.RUNNING)]
             of_kind = select(Run).join(Account, col(Account.id) == col(Run.account_id)).where(col(Account.kind) == kind)
             runs = list((await session.execute(of_kind.where(col(Run.state).in_(active)))).scalars())
-            return [(r.symbol, r.timeframe, settled_candles(await self._strategy(session, r.version_id))) for r in runs]
+            wanted = [(r, settled_candles(await self._strategy(session, r.version_id))) for r in runs]
+            trailing = trailing_plans().join(Account, col(Account.id) == col(Run.account_id))
+            for plan, run in (await session.execute(trailing.where(col(Account.kind) == kind))).all():
+                since_ms = self._clock.exchange_now_ms() - (plan.trailed_ms or 0)
+                wanted.append((run, min(since_ms // timeframe_ms(run.timeframe) + 1, MOST_TRAILED)))
+            return [(run.symbol, run.timeframe, candles) for run, candles in wanted]
 
     async def _strategy(self, session: AsyncSession, version_id: int) -> Strategy:
         if version_id not in self._strategies:
@@ -162,16 +165,30 @@ class StrategyTicker:
             fresh = select(Run).where(col(Run.id) == run.id).with_for_update(key_share=True)
             run = (await tx.session.execute(fresh.execution_options(populate_existing=True))).scalar_one()
             plans = [p for p in await tx.plans_open(run.account_id) if p.run_id == run.id]
+            for open_plan in plans:
+                plan = await tx.plan(open_plan.id)
+                if plan is not None and plan.state != PlanState.CLOSED.value:
+                    await self._stop_plan(tx, plan, run.stop_mode or "")
             if run.stop_mode == StopMode.CLOSE.value and plans:
-                for open_plan in plans:
-                    plan = await tx.plan(open_plan.id)
-                    if plan is not None and not plan.exit_reason and plan.state != PlanState.CLOSED.value:
-                        await tx.save_plan(replace(plan, exit_reason="stopped"))
-                        await tx.wake("plans")
                 return
             values = {"state": RunState.STOPPED.value, "stopped_at": to_datetime(self._clock.now_ms())}
             await tx.session.execute(update(Run).where(col(Run.id) == run.id).values(values))
             await _tell(tx.session, run, "run")
+
+    async def _stop_plan(self, tx: PostgresTransaction, plan: PlanRecord, mode: str) -> None:
+        """A stopped run makes no entry, so one that still rests is given up; the rest is as its owner chose."""
+        match mode:
+            case StopMode.TAKE_OVER.value | StopMode.TAKE_OVER_AND_CANCEL.value:
+                cancels = mode == StopMode.TAKE_OVER_AND_CANCEL.value
+                await take_over_plan(tx, plan.id, cancels=cancels, clock=self._clock)
+                return
+            case StopMode.CLOSE.value:
+                after = replace(plan, exit_reason=plan.exit_reason or Reason.STOPPED.value)
+            case _:
+                after = replace(plan, entry_until_ms=0)
+        if after != plan:
+            await tx.save_plan(after)
+            await tx.wake("plans")
 
     def _is_late(self, close_time_ms: int, timeframe: str) -> bool:
         """Whether a candle that closed then is too old to act on: the next one should have closed by now."""
@@ -214,7 +231,15 @@ class StrategyTicker:
                 if refusal:
                     outcome = {"action": "refused", "reason": refusal}
                 else:
-                    outcome = await self._enter(tx, run, strategy, evaluation, index)
+                    outcome = await enter(
+                        tx,
+                        run,
+                        evaluation,
+                        index,
+                        clock=self._clock,
+                        ids=self._ids,
+                        stale_price_ms=self._stale_price_ms,
+                    )
             else:
                 outcome = {"reason": _quiet(entry, leave, has_plan=plan is not None)}
             key = (col(Decision.run_id) == run.id, col(Decision.open_time_ms) == open_time_ms)
@@ -227,108 +252,9 @@ class StrategyTicker:
         leaving = (PlanState.EXITING.value, PlanState.CLOSED.value)
         if plan is None or plan.exit_reason or plan.state in leaving:
             return {"reason": "the exit rule is true; the position is already on its way out"}
-        await tx.save_plan(replace(plan, exit_reason="rule"))
+        await tx.save_plan(replace(plan, exit_reason=Reason.RULE.value))
         await tx.wake("plans")
         return {"action": "exit", "reason": "the exit rule is true: the position is sold at market"}
-
-    async def _enter(
-        self, tx: PostgresTransaction, run: Run, strategy: Strategy, evaluation: Evaluation, index: int
-    ) -> dict[str, Any]:
-        """Size, check the stop's filters before anything is sent, then plan and entry order together."""
-        close = _decimal(evaluation.candles.close[index])
-        try:
-            async with tx.session.begin_nested():
-                quote, spec, why = await self._sized(tx, run, strategy, evaluation, index, close)
-                plan = PlanRecord(
-                    id=0,
-                    account_id=run.account_id,
-                    run_id=run.id or 0,
-                    symbol=run.symbol,
-                    state=PlanState.ENTERING.value,
-                    entry_order_id=None,
-                    stop_order_id=None,
-                    exit_order_id=None,
-                    stop_spec=spec,
-                    stop_price=None,
-                    time_stop_ms=_time_stop_ms(strategy, evaluation.candles, index),
-                    exit_reason="",
-                    tries=0,
-                )
-                plan = replace(plan, id=await tx.add_plan(plan))
-                open_time_ms = int(evaluation.candles.open_time_ms[index])
-                order = await commit_intent(
-                    tx,
-                    OrderDraft(run.account_id, run.symbol, Side.BUY, OrderType.MARKET, quote_quantity=quote),
-                    intent_key=f"run:{run.id}:{open_time_ms}:BUY",
-                    owner=Owner(EventSource.STRATEGY, run_id=run.id, plan_id=plan.id),
-                    clock=self._clock,
-                    ids=self._ids,
-                    stale_price_ms=self._stale_price_ms,
-                )
-                if order.status is OrderStatus.REJECTED:
-                    refused = replace(
-                        plan, state=PlanState.CLOSED.value, entry_order_id=order.id, exit_reason="refused"
-                    )
-                    await tx.save_plan(refused)
-                    return {"action": "refused", "reason": order.reject_reason, "order_id": order.id}
-                await tx.save_plan(replace(plan, entry_order_id=order.id))
-                return {"action": "enter", "reason": why, "order_id": order.id}
-        except PlumblineError as error:
-            return {"action": "refused", "reason": error.message}
-
-    async def _sized(
-        self,
-        tx: PostgresTransaction,
-        run: Run,
-        strategy: Strategy,
-        evaluation: Evaluation,
-        index: int,
-        close: Decimal,
-    ) -> tuple[Decimal, dict[str, str], str]:
-        facts = await tx.trading_facts(run.account_id, run.symbol, run.id, now_ms=self._clock.now_ms())
-        if facts is None or facts.rules is None:
-            raise PlumblineError(f"the trading rules of {run.symbol} are not known yet")
-        stop = evaluation.stop_price(index, close)
-        spec = _stop_spec(strategy, close, stop)
-        now = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
-        portfolio = await portfolio_of(tx.session, user_id=run.user_id, account_id=run.account_id, now=now)
-        if portfolio.equity is None:
-            raise PlumblineError("the account's equity is not known: an asset it holds has no price")
-        sized = size_entry(
-            strategy.sizing,
-            equity=portfolio.equity,
-            free_quote=facts.quote_total - facts.quote_reserved,
-            entry_price=close,
-            stop_price=stop,
-        )
-        _check_stop(facts.rules, sized.quote, close, resting_stop_price(spec, close, facts.rules))
-        return sized.quote, spec, f"the entry rule is true: {sized.reason}"
-
-
-def _check_stop(rules: SymbolRules, quote: Decimal, close: Decimal, stop: Decimal | None) -> None:
-    """Refuse an entry whose stop the exchange would not take: protection is checked before the position exists."""
-    if stop is None:
-        return
-    quantity = round_quantity(rules, quote / close, is_market=True)
-    failure = (
-        price_failure(rules, stop, field="stop_price")
-        or quantity_failure(rules, quantity, is_market=True)
-        or notional_failure(rules, quantity * stop, is_market=True)
-    )
-    if failure is not None:
-        raise PlumblineError(f"no entry, because its stop would be refused: {failure.message}")
-
-
-def _stop_spec(strategy: Strategy, close: Decimal, stop: Decimal | None) -> dict[str, str]:
-    distance = strategy.protect.stop
-    if distance is None or stop is None:
-        return {"none": "yes"}
-    return {"pct": plain(distance.pct)} if isinstance(distance, PctDistance) else {"distance": plain(close - stop)}
-
-
-def _time_stop_ms(strategy: Strategy, candles: CandleColumns, index: int) -> int | None:
-    bars = strategy.protect.time_stop_bars
-    return None if bars is None else int(candles.close_time_ms[index]) + bars * timeframe_ms(strategy.timeframe)
 
 
 def _decimal(value: Any) -> Decimal:
@@ -411,6 +337,9 @@ async def stop_runs_after_recovery(store: PostgresStore, *, now_ms: int, reason:
         active = col(Run.state).in_([RunState.STARTING.value, RunState.RUNNING.value])
         stopped = await session.execute(update(Run).where(active).values(values).returning(Run))
         runs = list(stopped.scalars())
+        # Nobody makes an entry any more; one that still rests is given up by its plan.
+        mine = (col(Plan.run_id).in_([run.id for run in runs]), col(Plan.state) != PlanState.CLOSED.value)
+        await session.execute(update(Plan).where(*mine).values(entry_until_ms=0))
         for run in runs:
             await _tell(session, run, "run")
         return [run.id or 0 for run in runs]

@@ -353,7 +353,7 @@ def test_what_a_live_run_would_not_do_is_named() -> None:
     made = validate(given).strategy
     assert made is not None
     paths = [problem.path for problem in unsupported_live(made)]
-    assert paths == ["market.symbols", "order.type", "protect.take_profit", "protect.trail", "limits.max_open"]
+    assert paths == ["market.symbols", "limits.max_open"]
 
 
 def test_the_golden_strategy_can_run_live() -> None:
