@@ -96,7 +96,8 @@ class OrderFormState(rx.State):
         label = next(row["label"] for row in self.accounts if row["value"] == self.account)
         async with work(self) as unit:
             about = _worth(draft, await prices(unit.session, kind="LIVE"))
-        self._drafted, self.asked = draft, f"{label}: {execution.describe(draft)}{about}. It is sent to Binance at once."
+        self._drafted = draft
+        self.asked = f"{label}: {execution.describe(draft)}{about}. It is sent to Binance at once."
 
     @handler
     async def send(self) -> None:

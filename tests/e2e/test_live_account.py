@@ -168,7 +168,7 @@ def place_one_order(watched: Watched) -> None:
     page.get_by_test_id("confirm-live").check()
     watched.shot("order-form")
     page.get_by_test_id("order-submit").click()
-    expect(page.get_by_test_id("order-asked")).to_contain_text("Main · LIVE: buy 0.01 BTCUSDT market, about 1,0")
+    expect(page.get_by_test_id("order-asked")).to_contain_text("Main · LIVE: buy 0.01 BTCUSDT market, about ")
     watched.shot("asked-again")
     expect(page.get_by_test_id("orders-empty")).to_be_attached()
     page.get_by_test_id("order-send-live").click()
