@@ -85,6 +85,21 @@ class AccountWork:
             await self.drop(gone)
         return opened
 
+    async def unfreeze(self) -> list[int]:
+        """Frozen accounts that somebody wants back become RECOVERING: they trade once nothing contradicts."""
+        values = {
+            "state": AccountState.RECOVERING.value,
+            "state_reason": "it is compared with the exchange before it trades again",
+            "unfreeze_requested_at": None,
+        }
+        asked = (col(Account.state) == AccountState.FROZEN.value, col(Account.unfreeze_requested_at).is_not(None))
+        async with self._sessions.begin() as session:
+            wanted = (await session.execute(select(Account).where(*asked).with_for_update())).scalars().all()
+            for account in wanted:
+                await session.execute(update(Account).where(col(Account.id) == account.id).values(values))
+                await _tell(session, account)
+        return [account.id or 0 for account in wanted]
+
     async def drop(self, account_id: int) -> None:
         """Close the account's session, if it has one: nothing more is asked or sent with its key."""
         consumer = self._consumers.pop(account_id, None)

@@ -52,6 +52,10 @@ class Recovery:
             held = await tx.hold_accounts()
         self.reasons = dict.fromkeys(held, "it has not been compared with the exchange yet")
 
+    def take_up(self, account_id: int) -> None:
+        """This account is to be recovered too, though no worker has just started."""
+        self.reasons.setdefault(account_id, "it has not been compared with the exchange yet")
+
     async def round(self) -> str:
         """Every account that waits and whose time has come, several at once. Returns what is in the way of all, or "".
 

@@ -407,6 +407,8 @@ class Worker:
         await self._account_work.provision()
         await self._key_work.work()
         await self._take_up_exchanges()
+        for account_id in await self._account_work.unfreeze():
+            self._recovery.take_up(account_id)
         opened = await self._account_work.open_active()
         self._account_work.consume(self._submitter, self._rounds)
         for account_id in opened:
