@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reflex as rx
 
+from app.components.badges import badge
 from app.components.html import Row, div, each, li, link, ol, p, some, span, strong, time, ul, when
 from app.components.panels import as_of, body, panel
 from app.components.shell import shell
@@ -35,7 +36,7 @@ def dashboard() -> rx.Component:
         panel("Recent fills", fills_table(state.fills), actions=[link("Portfolio", href="/portfolio")]),
         here="/",
         ready=state.ready,
-        beside=as_of(state.as_of),
+        beside=span(badge(state.kind, state.kind, "figures-kind"), " ", as_of(state.as_of)),
     )
 
 

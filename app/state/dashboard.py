@@ -8,7 +8,7 @@ import reflex as rx
 
 from app.domain.money import ZERO
 from app.services import execution
-from app.services.execution import AccountView, NoticeView
+from app.services.execution import NoticeView
 from app.services.portfolio.views import PortfolioView, portfolio_of
 from app.services.strategy.runs import list_runs
 from app.state import words
@@ -23,9 +23,10 @@ _ROWS = 8
 
 @live("order", "fill", "position", "price", "run", "account", "notice")
 class DashboardState(PageState, rx.State):
-    """Figures are sums over accounts with the same quote asset; a figure that cannot be known is a dash."""
+    """Figures are sums over accounts of one kind and quote asset; a figure that cannot be known is a dash."""
 
     figures: Row = {}  # noqa: RUF012
+    kind: str = ""  # of the accounts that the figures are about
     steps: list[Row] = []  # noqa: RUF012
     positions: list[Row] = []  # noqa: RUF012
     orders: list[Row] = []  # noqa: RUF012
@@ -38,13 +39,16 @@ class DashboardState(PageState, rx.State):
         accounts = await execution.list_accounts(session, user_id=user_id)
         names = account_names(await execution.list_accounts(session, user_id=user_id, with_removed=True))
         views = [await portfolio_of(session, user_id=user_id, account_id=a.id, now=unit.now) for a in accounts]
+        # Real money is not added to play money: where there is a live account, only live ones are summed.
+        shown = next((kind for kind in RISKIEST_FIRST if any(account.kind == kind for account in accounts)), "")
         runs = await list_runs(session, user_id=user_id, active_only=True)
         orders = await execution.list_orders(session, user_id=user_id, open_only=True, limit=_ROWS)
         fills = await execution.list_fills(session, user_id=user_id, limit=_ROWS)
         told = await execution.notices(session, user_id=user_id, limit=6)
         put(
             self,
-            figures=_total(_counted(accounts, views)),
+            figures=_total([view for account, view in zip(accounts, views, strict=True) if account.kind == shown]),
+            kind=shown,
             positions=[
                 position_row(p, view.quote_asset, account.kind)
                 for account, view in zip(accounts, views, strict=True)
@@ -57,13 +61,6 @@ class DashboardState(PageState, rx.State):
             notices=[_notice_row(notice) for notice in told],
             steps=[] if runs or fills else _first_steps(has_account=bool(accounts)),
         )
-
-
-def _counted(accounts: list[AccountView], views: list[PortfolioView]) -> list[PortfolioView]:
-    """Real money is not added to play money: where there is a live account, only live ones are summed."""
-    kinds = {account.kind for account in accounts}
-    shown = next((kind for kind in RISKIEST_FIRST if kind in kinds), "")
-    return [view for account, view in zip(accounts, views, strict=True) if account.kind == shown]
 
 
 def _total(views: list[PortfolioView]) -> Row:
