@@ -21,7 +21,7 @@ OURS = "pl-"
 BOUND_S, PASS_S, SLACK_S = 75.0, 60.0, 35.0
 #: So long may coins of a run lie unprotected, in contact with an exchange that is well, before somebody is told.
 EXPOSED_S = 120.0
-TELLS_OF_EXPOSURE = frozenset({"POSITION_NOT_COVERED", "PROTECTION_REFUSED", "LATE_FILL", "RESURRECTED"})
+TELLS_OF_EXPOSURE = frozenset({"UNPROTECTED", "POSITION_NOT_COVERED", "PROTECTION_REFUSED", "LATE_FILL", "RESURRECTED"})
 #: What the monitor has read out of the books.
 _OF_THE_BOOKS = (
     "_totals", "_positions", "_cash", "_by_client_id", "_seen_incidents", "_seen_adjustments", "_dust",
@@ -72,6 +72,9 @@ class Monitor:
             self._by_client_id[order.account_id, order.client_order_id] = order_id
             self._history(order, after)
             self._amounts(order, after, known_events)
+        for plan_id in {after.orders[order_id].plan_id for order_id in touched}:
+            if plan_id is not None:
+                self._sold_once(plan_id, after)
         for place in list(after.adjustments)[self._seen_adjustments :]:
             key, change = place[:2], after.adjustments[place].change
             self._totals[key] = self._totals.get(key, ZERO) + change
@@ -112,13 +115,27 @@ class Monitor:
             self._fail("I2", f"order {order.id} is {order.status} with {order.filled} of {order.quantity}")
         if order.reserved < 0 or (order.status in FINAL and order.reserved != 0):
             self._fail("I10", f"order {order.id} is {order.status} and reserves {order.reserved}")
-        if order.plan_id is not None and order.side is Side.SELL and order.status not in FINAL:
-            selling = [o for o in books.orders.values() if o.plan_id == order.plan_id and o.side is Side.SELL]
-            known = [o for o in selling if o.client_order_id not in self.may_surface]  # one given up may come back
-            if sum(o.status not in FINAL for o in known) > 1:
-                self._fail("plan", f"two orders sell the coins of plan {order.plan_id}")
         for event in new:
             self._fill(order, books, event.payload["trade_id"])
+
+    def _sold_once(self, plan_id: int, books: Books) -> None:
+        """The working sales of a plan sell no more than its run holds; of a pair one leg cancels the other."""
+        orders = [books.orders[order_id] for order_id in books.of_plan[plan_id]]
+        sells = [o for o in orders if o.side is Side.SELL and o.client_order_id not in self.may_surface]
+        pairs: dict[str, list[Order]] = {}
+        for order in sells:
+            pairs.setdefault(order.list_client_order_id or order.client_order_id, []).append(order)
+        still = sum(
+            (max(o.quantity or ZERO for o in legs) - sum((o.filled for o in legs), ZERO) for legs in pairs.values()
+             if any(o.status not in FINAL for o in legs)), ZERO,
+        )  # fmt: skip
+        plan = books.plans[plan_id]
+        run, base = (plan.account_id, plan.run_id, plan.symbol), books.rules[plan.symbol].base_asset
+        upset = any(kind in ("LATE_FILL", "RESURRECTED") and a == run[0] for kind, _, a, _ in books.incidents)
+        lost = any(tuple(place) == run for *place, _ in books.taken) or base == "BNB"  # fees may eat what is sold
+        if still > self._positions.get(run, FLAT).quantity and not upset and not lost:
+            held = self._positions.get(run, FLAT).quantity
+            self._fail("plan", f"orders that sell {still} work for plan {plan_id}, whose run holds {held}")
 
     def _fill(self, order: Order, books: Books, trade_id: int) -> None:
         """I6 against the exchange's own book, I8 and I9 with the monitor's own arithmetic."""
@@ -354,6 +371,7 @@ class Monitor:
 
 
 def _protects(plan: PlanRecord, books: Books) -> bool:
-    stop = books.orders.get(plan.stop_order_id or 0)
-    rests = stop is not None and stop.status in (S.OPEN, S.PARTIALLY_FILLED)
+    """Whether every part that the plan wants rests, as its state says; without a stop there may be none to rest."""
+    orders = [books.orders[order_id] for order_id in books.of_plan.get(plan.id, ())]
+    rests = any(o.side is Side.SELL and o.status in (S.OPEN, S.PARTIALLY_FILLED) for o in orders)
     return plan.state == "PROTECTED" and (rests or plan.stop_price is None)

@@ -1,33 +1,29 @@
-"""What people and strategies want: orders by hand, cancels, switches, and runs that enter and leave."""
+"""What people want: orders by hand, cancels, replacements, kill switches, and strategies that run again."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from app.domain.errors import PlumblineError
-from app.domain.orders import FINAL, EventSource, OrderStatus, OrderType, Side
-from app.models.execution import KillAction, PlanState
-from app.services.execution.intents import OrderDraft, Owner, commit_intent, request_cancel
+from app.domain.orders import FINAL, EventSource, OrderType, Side
+from app.models.execution import KillAction
+from app.services.execution.intents import OrderDraft, commit_intent, request_cancel
 from app.services.execution.kill_action import engage, release
-from app.services.execution.store import PlanRecord
-from tests.simulation.database import Run, SimStore
+from app.services.execution.replace import request_replacement
+from tests.simulation.database import SimStore
+from tests.simulation.strategies import NEVER_STALE_MS
 
 if TYPE_CHECKING:
-    from tests.simulation.worker import SimWorker
     from tests.simulation.world import World
 
 D = Decimal
 KINDS = (OrderType.MARKET, OrderType.LIMIT, OrderType.LIMIT, OrderType.LIMIT, OrderType.STOP_LOSS_LIMIT)
-#: Prices are moved now and then only, and clocks are set: an old price shall not end what is looked at here.
-NEVER_STALE_MS = 10**12
-STOPS = ({"pct": "2"}, {"pct": "0.5"}, {"distance": "3"}, {"none": "yes"})
 
 
 class People:
-    """Users at the web, whose transactions carry no epoch, and the strategies of the worker."""
+    """Users at the web, whose transactions carry no epoch."""
 
     def __init__(self, world: World, rng: random.Random) -> None:
         self._world = world
@@ -92,6 +88,30 @@ class People:
         except (PlumblineError, ConnectionError) as refusal:
             world.say("user", f"cancels order {order_id}", f"refused: {refusal}")
 
+    def replace_order(self) -> None:
+        """Somebody moves one of the working orders."""
+        books = self._world.database.books
+        working = [o for o in books.working.values() if o.run_id is None and o.price is not None]
+        if working:
+            order = self._rng.choice(working)
+            self.intents += 1
+            price = ((order.price or D(0)) * D(self._rng.randrange(980, 1021)) / 1000).quantize(D("0.1"))
+            self._world.begin("web", self._replace(order.id, price, f"web:{self.intents}"))
+
+    async def _replace(self, order_id: int, price: Decimal, key: str) -> None:
+        world, clock = self._world, self._world.web_clock
+        try:
+            async with self._store.transaction() as tx:
+                order = await tx.order(order_id)
+                owner = await tx.account(order.account_id) if order else None
+                assert owner is not None
+                await request_replacement(
+                    tx, order_id, user_id=owner.user_id, intent_key=key, price=price, clock=clock
+                )  # fmt: skip
+            world.say("user", f"replaces order {order_id}", f"at {price}")
+        except (PlumblineError, ConnectionError) as refusal:
+            world.say("user", f"replaces order {order_id}", f"refused: {refusal}")
+
     def flip_switch(self) -> None:
         """A kill switch is engaged, made stronger, or released."""
         world, rng = self._world, self._rng
@@ -116,59 +136,4 @@ class People:
         """Somebody starts the strategies that a recovery has stopped."""
         for run in self._world.database.runs.values():
             run.running = True
-
-    # --- in the worker ---------------------------------------------------------------------------------
-
-    def tick(self, worker: SimWorker) -> None:
-        """A strategy decides: to enter where it is flat, to leave where it is not."""
-        run = self._rng.choice(list(self._world.database.runs.values()))
-        if not run.running or not worker.may_send():
-            return
-        leaves = self._rng.random() < 0.35
-        spec = self._rng.choice(STOPS)
-        quote = D(self._rng.randrange(20, 200))
-        time_stop_s = self._rng.choice((None, None, 60, 120))
-        if not leaves:
-            self.intents += 1
-        self._world.begin_in_worker(self._decide(worker, run, leaves, spec, quote, time_stop_s))
-
-    async def _decide(
-        self, worker: SimWorker, run: Run, leaves: bool, spec: dict[str, str], quote: Decimal, time_stop_s: int | None
-    ) -> None:
-        """As `StrategyTicker._decide`: plan and entry in one transaction."""
-        world = self._world
-        try:
-            async with worker.store.transaction() as tx:
-                plan = next((p for p in await tx.plans_open(run.account_id) if p.run_id == run.id), None)
-                if plan is not None:
-                    if leaves and not plan.exit_reason and plan.state in ("PROTECTING", "PROTECTED"):
-                        await tx.save_plan(replace(plan, exit_reason="rule"))
-                        await tx.wake("plans")
-                        world.say("strategy", f"run {run.id} leaves plan {plan.id}")
-                    return
-                if leaves:
-                    return
-                run.entries += 1
-                time_stop_ms = world.now_ms() + time_stop_s * 1000 if time_stop_s else None
-                plan = PlanRecord(
-                    id=0, account_id=run.account_id, run_id=run.id, symbol=run.symbol, state=PlanState.ENTERING.value,
-                    entry_order_id=None, stop_order_id=None, exit_order_id=None, stop_spec=spec, stop_price=None,
-                    time_stop_ms=time_stop_ms, exit_reason="", tries=0,
-                )  # fmt: skip
-                plan = replace(plan, id=await tx.add_plan(plan))
-                draft = OrderDraft(run.account_id, run.symbol, Side.BUY, OrderType.MARKET, quote_quantity=quote)
-                order = await commit_intent(
-                    tx,
-                    draft,
-                    intent_key=f"run:{run.id}:{run.entries}:BUY",
-                    owner=Owner(EventSource.STRATEGY, run_id=run.id, plan_id=plan.id),
-                    clock=world.worker_clock,
-                    ids=world.ids,
-                    stale_price_ms=NEVER_STALE_MS,
-                )
-                refused = order.status is OrderStatus.REJECTED
-                state = PlanState.CLOSED.value if refused else plan.state
-                await tx.save_plan(replace(plan, entry_order_id=order.id, state=state))
-                world.say("strategy", f"run {run.id} enters, plan {plan.id}, order {order.id}", order.status)
-        except (PlumblineError, ConnectionError) as refusal:
-            world.say("strategy", f"run {run.id} may not enter", str(refusal))
+        self._world.database.edit(lambda books: books.paused.clear())

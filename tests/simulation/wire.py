@@ -82,8 +82,15 @@ class Line:
     listeners: list[asyncio.Queue[UserEvent]] = field(default_factory=list)
     stream_down: bool = False
 
+    last_sent: set[str] = field(default_factory=set)  # client ids of the newest order, or of both legs of a pair
+
     def __post_init__(self) -> None:
         self.exchange.observe(self._tell)
+
+    def note_sent(self, requests: Sequence[OrderRequest]) -> None:
+        """What goes on the wire now, be it carried out or not."""
+        self.sent.extend(requests)
+        self.last_sent = {request.client_order_id for request in requests}
 
     # --- requests --------------------------------------------------------------------------------------
 
@@ -168,7 +175,7 @@ class SimSession:
         return True
 
     async def place(self, request: OrderRequest, *, signed_timestamp_ms: int, recv_window_ms: int) -> PlaceOutcome:
-        self._line.sent.append(request)
+        self._line.note_sent([request])
         words = f"{request.client_order_id} {request.side} {request.type}"
         answer = await self._line.carry(
             "place",
@@ -180,7 +187,7 @@ class SimSession:
         return classification.of_placing(answer) if isinstance(answer, Failure) else answer
 
     async def place_oco(self, request: OcoRequest, *, signed_timestamp_ms: int, recv_window_ms: int) -> ListOutcome:
-        self._line.sent.extend(request.legs)
+        self._line.note_sent(request.legs)
         words = f"{' + '.join(leg.client_order_id for leg in request.legs)} OCO"
         answer = await self._line.carry(
             "place",

@@ -19,6 +19,7 @@ from tests.simulation.invariants import OURS, Monitor
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.people import People
 from tests.simulation.scheduler import Life, SimLoop
+from tests.simulation.strategies import Strategies
 from tests.simulation.trace import Trace
 from tests.simulation.trouble import Trouble
 from tests.simulation.wire import Fate, Line, StreamFate, _at_once
@@ -97,7 +98,7 @@ class World:
         self._fill_books()
         self.monitor = Monitor(self.database, self.lines, dict(self.database.books.totals))
         self.database.notify = self.notify
-        self.people = People(self, self.rng)
+        self.people, self.strategies = People(self, self.rng), Strategies(self, self.rng)
         self.web = Life("web")
         self.life, self.worker = Life("worker"), None  # type: Life, SimWorker | None
         self.stopped: list[Life] = []
@@ -145,7 +146,7 @@ class World:
     def _fate(self, account_id: int, call: str) -> Fate:
         fate = self.nemesis.fate(account_id, call)
         if call == "place" and fate.visible_after_ms > 60_000:
-            self.monitor.may_surface.add(self.lines[account_id].sent[-1].client_order_id)
+            self.monitor.may_surface |= self.lines[account_id].last_sent
         return fate
 
     def _stream_fate(self, account_id: int) -> StreamFate:
@@ -273,15 +274,19 @@ class World:
         if drawn < 0.22:
             self.people.trade_by_hand()
         elif drawn < 0.36 and self.worker is not None and self.works:
-            self.people.tick(self.worker)
-        elif drawn < 0.46:
+            self.strategies.tick(self.worker)
+        elif drawn < 0.44:
             self.people.cancel()
+        elif drawn < 0.46:
+            self.people.replace_order()
         elif drawn < 0.80:
             self._market_moves()
         elif drawn < 0.83:
             self.people.flip_switch()
         elif drawn < 0.88:
             self.people.start_runs()
+        elif drawn < 0.94 and self.worker is not None and self.works:
+            self.strategies.trail(self.worker)
 
     def _market_moves(self) -> None:
         symbol = self.rng.choice(self.symbols)
@@ -320,11 +325,14 @@ class World:
         self.start_worker()
         self.advance(3)
         steps = 0
-        while not self.monitor.violations and (steps < STEPS or self.people.intents < LEAST_INTENTS):
+        while not self.monitor.violations and (steps < STEPS or self._intents() < LEAST_INTENTS):
             self.step()
             steps += 1
         if not self.monitor.violations:
             self._quiet_down()
+
+    def _intents(self) -> int:
+        return self.people.intents + self.strategies.entries
 
     def _quiet_down(self) -> None:
         self.say("nemesis", "calm")
