@@ -48,6 +48,7 @@ class Control:
         app.router.add_get("/paper/status", _json(self._status))
         app.router.add_post("/paper/accounts", self._guarded(self._add_account))
         app.router.add_post("/paper/accounts/{account_id}/deposit", self._guarded(self._deposit))
+        app.router.add_post("/paper/accounts/{account_id}/withdraw", self._guarded(self._withdraw))
         app.router.add_post("/paper/accounts/{account_id}/fees", self._guarded(self._fees))
         app.router.add_post("/paper/accounts/{account_id}/rights", self._guarded(self._rights))
         app.router.add_post("/paper/accounts/{account_id}/key", self._guarded(self._key))
@@ -113,6 +114,18 @@ class Control:
         body = await _body(request)
         for asset, amount in _amounts(body.get("balances", body)).items():
             await self._exchange.deposit(account_id, asset, amount)
+        return {"balances": self._balances(account_id)}
+
+    async def _withdraw(self, request: web.Request) -> Any:
+        """All or nothing: free funds only, as on Binance."""
+        account_id = self._account_id(request)
+        body = await _body(request)
+        amounts = _amounts(body.get("balances", body))
+        for asset, amount in amounts.items():
+            if self._exchange.engine.ledger.free(account_id, asset) < amount:
+                raise InvalidInput(f"there is not so much {asset} free", field=asset)
+        for asset, amount in amounts.items():
+            await self._exchange.deposit(account_id, asset, -amount)
         return {"balances": self._balances(account_id)}
 
     async def _fees(self, request: web.Request) -> Any:

@@ -312,7 +312,7 @@ class Exchange:
         await self.commit(self.clock.now_ms(), [rows.meta_statement("bnb_payers", json.dumps(sorted(payers)))])
 
     async def deposit(self, account_id: int, asset: str, amount: Decimal) -> None:
-        """Credit an account. Raises NotFound."""
+        """Credit an account; a negative amount is a withdrawal. Raises NotFound, ApiError when it is not free."""
         if account_id not in self.accounts:
             raise NotFound(f"there is no account {account_id}")
         now_ms = self.clock.exchange_now_ms()

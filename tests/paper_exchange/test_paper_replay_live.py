@@ -189,6 +189,7 @@ async def test_three_hundred_thousand_candles_are_taken_gzipped(moving: Paper) -
         ("/paper/accounts", {"public_key_pem": "x"}, 400, "not a public key"),
         ("/paper/accounts", [], 400, "JSON object"),
         ("/paper/accounts/987654/deposit", {"USDT": "1"}, 404, "no account 987654"),
+        ("/paper/accounts/987654/withdraw", {"USDT": "1"}, 404, "no account 987654"),
     ],
 )
 async def test_bad_control_requests_are_refused_in_words_and_change_nothing(
@@ -222,5 +223,20 @@ async def test_deposits_arrive(paper: Paper) -> None:
 
     async def stored() -> bool:
         return (await paper.books(keys.account_id))["balances"]["USDT"]["free"] == "12.5"
+
+    assert await until(stored)
+
+
+async def test_what_is_free_can_be_withdrawn_and_no_more(paper: Paper) -> None:
+    keys = await paper.open_account({"USDT": "10", "BTC": "1"})
+    path = f"/paper/accounts/{keys.account_id}/withdraw"
+    status, answer = await paper.control("POST", path, {"USDT": "2.5"})
+    assert (status, answer["balances"]["USDT"]["free"]) == (200, "7.5")
+    status, answer = await paper.control("POST", path, {"BTC": "0.5", "USDT": "7.6"})
+    assert (status, answer["field"]) == (400, "USDT")
+
+    async def stored() -> bool:
+        balances = (await paper.books(keys.account_id))["balances"]
+        return (balances["USDT"]["free"], balances["BTC"]["free"]) == ("7.5", "1")
 
     assert await until(stored)
