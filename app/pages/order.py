@@ -28,7 +28,13 @@ def order() -> rx.Component:
             stat("Average price", row["average"], "of what has filled"),
         ),
         div(
-            panel("Timeline", body(ol(each(state.events, _event), class_name="timeline", data_testid="timeline"))),
+            panel(
+                "Timeline",
+                body(
+                    p(state.story, class_name="note", data_testid="story"),
+                    ol(each(state.events, _event), class_name="timeline", data_testid="timeline"),
+                ),
+            ),
             div(panel("Order", body(dl(each(state.facts, _fact), class_name="facts"))), class_name="stack"),
             class_name="grid two",
         ),

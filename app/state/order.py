@@ -17,6 +17,7 @@ class OrderState(PageState, rx.State):
     """The order in the page's address."""
 
     row: Row = {}  # noqa: RUF012
+    story: str = ""
     facts: list[Row] = []  # noqa: RUF012
     events: list[Row] = []  # noqa: RUF012
     fills: list[Row] = []  # noqa: RUF012
@@ -26,6 +27,7 @@ class OrderState(PageState, rx.State):
         put(
             self,
             row=order_row(detail.order, {detail.order.account_id: (detail.account_label, detail.account_kind)}),
+            story=words.sentence(detail.story),
             facts=_facts(detail),
             events=[_event_row(event) for event in detail.events],
             fills=[fill_row(fill) for fill in detail.fills],

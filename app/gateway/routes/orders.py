@@ -124,6 +124,7 @@ async def order(order_id: PathId, caller: SignedIn, services: Services) -> Json:
         "order": order_json(detail.order),
         "account_label": detail.account_label,
         "account_kind": detail.account_kind,
+        "story": detail.story,
         "events": to_json(detail.events),
         "fills": to_json(detail.fills),
     }

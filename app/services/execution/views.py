@@ -23,6 +23,7 @@ from app.models.execution import (
     ReconciliationPass,
 )
 from app.services.execution.rows import order_of
+from app.services.execution.story import story
 from app.services.execution.words import event_words
 
 MOST_ROWS = 500
@@ -72,6 +73,7 @@ class OrderDetail:
     fills: list[BookedFill]
     account_label: str
     account_kind: str = ""
+    story: str = ""  # its life in one sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +153,14 @@ async def order_detail(session: AsyncSession, *, user_id: int, order_id: int) ->
         raise NotFound(f"there is no order {order_id}")
     events = select(OrderEventRow).where(col(OrderEventRow.order_id) == order_id).order_by(col(OrderEventRow.seq))
     account = await session.get(Account, row.account_id)
+    told = [_event(e) for e in (await session.execute(events)).scalars()]
     return OrderDetail(
         order=order_of(row),
-        events=[_event(e) for e in (await session.execute(events)).scalars()],
+        events=told,
         fills=await list_fills(session, user_id=user_id, order_id=order_id, limit=MOST_ROWS),
         account_label=account.label if account else "",
         account_kind=account.kind if account else "",
+        story=story(told),
     )
 
 
