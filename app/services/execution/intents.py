@@ -79,7 +79,7 @@ async def commit_intent(
     """
     draft = _shaped(draft)
     now_ms = clock.exchange_now_ms()
-    facts = await tx.trading_facts(draft.account_id, draft.symbol, owner.run_id, now_ms=clock.now_ms())
+    facts = await tx.trading_facts(draft.account_id, draft.symbol, owner.run_id, now_ms=now_ms)
     if facts is None or (user_id is not None and facts.account.user_id != user_id):
         raise NotFound("there is no such account")
     existing = await tx.order_by_intent(draft.account_id, intent_key)
