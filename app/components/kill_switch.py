@@ -47,7 +47,7 @@ def switch_card(row: Any, *, testid: str, engage: Any, release: Any) -> rx.Compo
     )  # fmt: skip
     idle = div(
         badge("Not engaged", "ok", testid),
-        span("New entries are allowed.", class_name="muted"),
+        span("It refuses nothing.", class_name="muted"),
         button("Drill, or engage …", class_name="btn danger push", type="button", on_click=engage, data_testid=name),
         class_name="row",
     )

@@ -27,7 +27,9 @@ def dashboard() -> rx.Component:
         div(
             div(
                 panel("Open positions", positions_table(state.positions)),
-                panel("Open orders", open_orders_table(state.orders), actions=[link("All orders", href="/orders")]),
+                panel("Open orders", open_orders_table(state.orders),
+                      actions=[span(state.more_orders, class_name="muted", data_testid="more-orders"),
+                               link("All orders", href="/orders")]),
                 class_name="stack",
             ),
             panel("Notices", body(_notices())),

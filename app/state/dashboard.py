@@ -19,6 +19,8 @@ from app.state.runs import run_rows
 from app.state.shell import RISKIEST_FIRST
 
 _ROWS = 8
+#: Open orders are counted up to this many.
+_COUNTED = 500
 
 
 @live("order", "fill", "position", "price", "run", "account", "notice")
@@ -30,6 +32,7 @@ class DashboardState(PageState, rx.State):
     steps: list[Row] = []  # noqa: RUF012
     positions: list[Row] = []  # noqa: RUF012
     orders: list[Row] = []  # noqa: RUF012
+    more_orders: str = ""  # how many open orders are not shown
     runs: list[Row] = []  # noqa: RUF012
     fills: list[Row] = []  # noqa: RUF012
     notices: list[Row] = []  # noqa: RUF012
@@ -42,7 +45,7 @@ class DashboardState(PageState, rx.State):
         # Real money is not added to play money: where there is a live account, only live ones are summed.
         shown = next((kind for kind in RISKIEST_FIRST if any(account.kind == kind for account in accounts)), "")
         runs = await list_runs(session, user_id=user_id, active_only=True)
-        orders = await execution.list_orders(session, user_id=user_id, open_only=True, limit=_ROWS)
+        orders = await execution.list_orders(session, user_id=user_id, open_only=True, limit=_COUNTED)
         fills = await execution.list_fills(session, user_id=user_id, limit=_ROWS)
         told = await execution.notices(session, user_id=user_id, limit=6)
         put(
@@ -55,7 +58,8 @@ class DashboardState(PageState, rx.State):
                 for p in view.positions
                 if p.quantity
             ],
-            orders=[order_row(order, names) for order in orders],
+            orders=[order_row(order, names) for order in orders[:_ROWS]],
+            more_orders=_more(len(orders)),
             runs=await run_rows(unit, runs),
             fills=[fill_row(fill, names) for fill in fills],
             notices=[_notice_row(notice) for notice in told],
@@ -81,6 +85,13 @@ def _total(views: list[PortfolioView]) -> Row:
         positions=[],
     )
     return figures_of(whole)
+
+
+def _more(number: int) -> str:
+    if number <= _ROWS:
+        return ""
+    at_least = "at least " if number == _COUNTED else ""
+    return f"and {at_least}{number - _ROWS} more"
 
 
 def _sum(values: list[Decimal | None]) -> Decimal | None:

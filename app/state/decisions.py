@@ -22,7 +22,7 @@ def decision_row(decision: DecisionView) -> Row:
         "close": decision.close,
         "action": _ACTIONS.get(decision.action, decision.action),
         "tone": _TONES.get(decision.action, ""),
-        "reason": words.sentence(decision.reason) if decision.reason else "",
+        "reason": words.sentence(words.short_numbers(decision.reason)) if decision.reason else "",
         "order": str(decision.order_id or ""),
         "order_href": f"/orders/{decision.order_id}" if decision.order_id else "",
     }

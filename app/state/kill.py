@@ -165,12 +165,11 @@ def _summary(rows: list[Row]) -> str:
         _count(counts["Cancel"], "order is cancelled", "orders are cancelled"),
         _count(counts["Sell"], "position is sold", "positions are sold"),
         _count(counts["Stays"], "stays as it is", "stay as they are"),
+        _count(counts["Waits"], "waits", "wait"),
     ]
-    if counts["Waits"]:
-        said.append(_count(counts["Waits"], "waits", "wait"))
     hidden = f" The first {_SHOWN} are shown." if len(rows) > _SHOWN else ""
-    return f"New entries are refused; {', '.join(said)}.{hidden}"
+    return f"New entries are refused; {', '.join(part for part in said if part)}.{hidden}"
 
 
 def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
+    return f"{number} {one if number == 1 else many}" if number else ""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from app.domain.orders import Order
+from app.domain.orders import KILL_SALE, Order
 from app.domain.orders import OrderStatus as S
 from app.services.execution import AccountView, BookedFill
 from app.state import words
@@ -55,11 +55,17 @@ def order_row(order: Order, accounts: AccountNames | None = None) -> Row:
         "status": "Outcome unknown" if unknown else words.status_words(order.status.value),
         "tone": "wait" if unknown else words.tone(order.status.value),
         "reason": words.sentence(order.reject_reason) if order.reject_reason else "",
-        "owner": f"Run {order.run_id}" if order.run_id else "By hand",
+        "owner": _owner(order),
         "run_href": f"/runs/{order.run_id}" if order.run_id else "",
         "can_cancel": "yes" if order.status in _CANCELLABLE else "",
         "words": f"{order.side.value.lower()} {_size(order)} {order.symbol}",
     }
+
+
+def _owner(order: Order) -> str:
+    if order.intent_key.startswith(KILL_SALE):
+        return "Kill switch"
+    return f"Run {order.run_id}" if order.run_id else "By hand"
 
 
 def average_price(order: Order) -> Decimal | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -14,6 +15,9 @@ UNKNOWN = "—"
 
 #: The symbol that most people mean; menus begin with it.
 USUAL_SYMBOL = "BTCUSDT"
+
+#: A figure that nobody has typed: more than eight digits, or cents of thousands with a long tail.
+_LONG_NUMBER = re.compile(r"(?<![\w.])(?:\d{3,}\.\d{3,}|\d+\.\d{7,})(?![\w.]*\d)")
 
 #: Quote assets that are read in cents; all others keep their digits.
 _CENTS = {"USDT", "USDC", "FDUSD", "BUSD", "TUSD", "USD", "EUR", "DAI"}
@@ -64,6 +68,14 @@ def sentence(message: str) -> str:
     """A service's message as a sentence: a capital at the start, a full stop at the end."""
     text = message.strip()
     return text if not text else text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
+
+
+def short_numbers(text: str) -> str:
+    """A sentence whose computed figures are as long as one reads them: cents from 100 on, else five digits.
+
+    Figures that were written short, and quantities on their step, stay as they are.
+    """
+    return _LONG_NUMBER.sub(lambda found: rate(Decimal(found[0])), text)
 
 
 def quantity(value: Decimal | None) -> str:

@@ -165,8 +165,11 @@ def _about_plan(action: str, plan: PlanRecord, facts: ScopeFacts) -> Deed:
         words = f"{held} of {whose} is on its way out{_exit_step(plan, facts)}"
         return Deed(DeedKind.WAIT, words, plan.account_id, plan=plan, holding=holding)
     first = ", after its protection is cancelled" if _resting(plan, facts) else ""
+    quantity = None
+    if holding is not None and holding.rules is not None:
+        quantity = market_part(holding.rules, holding.quantity, holding.price)
+        held = f"{plain(quantity)} {plan.symbol}"
     words = f"{whose} leaves: {held} is sold at market{first}"
-    quantity = holding.quantity if holding else None
     return Deed(DeedKind.LEAVE, words, plan.account_id, plan=plan, holding=holding, quantity=quantity)
 
 

@@ -89,3 +89,17 @@ def test_a_message_becomes_a_sentence() -> None:
 
 def test_every_order_status_has_a_tone_of_its_own_choice() -> None:
     assert all(status.value in words._TONES for status in OrderStatus)
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("2 % of equity 10003.48291928", "2 % of equity 10,003.48"),
+        ("9876.5 at risk over 35.129834712 to the stop", "9876.5 at risk over 35.13 to the stop"),
+        ("sold 0.00198 at 100030.86", "sold 0.00198 at 100030.86"),
+        ("capped at the free balance of 0.123456789123", "capped at the free balance of 0.12346"),
+        ("the exit rule is true", "the exit rule is true"),
+    ],
+)
+def test_figures_nobody_typed_are_shortened_in_sentences(text: str, short: str) -> None:
+    assert words.short_numbers(text) == short
