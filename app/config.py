@@ -86,6 +86,9 @@ class Settings(BaseModel):
     visibility_margin_ms: int = Field(60_000, ge=0, description="How long a sent order may stay invisible.")
     recv_window_ms: int = Field(5_000, ge=1, le=60_000, description="recvWindow of every signed request.")
     stale_price_ms: int = Field(15_000, ge=1_000, description="Nothing is bought at the market on an older price.")
+    unprotected_after_ms: int = Field(
+        30_000, ge=1_000, description="A position without its stop for longer than this opens an incident."
+    )
     engine_timeout_ms: int = Field(10_000, ge=0, description="How long the exchange's engine may hold a request.")
     lease_ttl_s: float = Field(15.0, gt=0, description="How long the worker's lease lives without renewal.")
 

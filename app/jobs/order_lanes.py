@@ -11,6 +11,7 @@ from app.domain.orders import Order, OrderStatus
 from app.jobs.guard import FAULTS, TRANSIENT, end_if_fenced
 from app.logs import get_logger
 from app.services.execution import kill_action, plans
+from app.services.execution.plan_moves import UNPROTECTED_AFTER_MS
 from app.services.execution.replace import settle_replacements
 from app.services.execution.store import Store
 from app.services.execution.submit import QUERY_AFTER_S, ForeignOrder, Submitter
@@ -34,6 +35,7 @@ class OrderLanes:
         *,
         may_send: Callable[[], bool],
         may_exit: Callable[[], bool],
+        unprotected_after_ms: int = UNPROTECTED_AFTER_MS,
     ) -> None:
         self._store = store
         self._submitter = submitter
@@ -41,6 +43,7 @@ class OrderLanes:
         self._ids = ids
         self._may_send = may_send
         self._may_exit = may_exit
+        self._unprotected_after_ms = unprotected_after_ms
         self._busy: set[int] = set()  # accounts with a request on the wire
         self._asked: dict[int, int] = {}  # order id → queries made since it was sent
         self._asking: set[int] = set()  # orders with a query on the wire
@@ -118,7 +121,8 @@ class OrderLanes:
         for plan in open_plans:
             try:
                 async with self._store.transaction() as tx:
-                    await plans.advance(tx, plan.id, clock=self._clock, ids=self._ids)
+                    after_ms = self._unprotected_after_ms
+                    await plans.advance(tx, plan.id, clock=self._clock, ids=self._ids, unprotected_after_ms=after_ms)
             except (*TRANSIENT, *FAULTS) as error:
                 end_if_fenced(error)
                 log.error("a plan could not be advanced", plan_id=plan.id, error=repr(error))

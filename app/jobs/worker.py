@@ -187,6 +187,7 @@ class Worker:
             self._ids,
             may_send=lambda: self._healthy,  # whether an exchange's clock allows it, its sessions know
             may_exit=lambda: self._healthy,
+            unprotected_after_ms=settings.unprotected_after_ms,
         )
         self._ticker = StrategyTicker(self._store, self._clock, self._ids, stale_price_ms=settings.stale_price_ms)
         self._market_work = {

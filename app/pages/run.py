@@ -42,6 +42,10 @@ from app.state.run import RunState
 
 _KEEP = "No new entries. The stop stays on the exchange and sells if the price falls to it."
 _CLOSE = "No new entries. The stop is cancelled and the position is sold at the market price."
+_TAKE_OVER = "No new entries, nothing is sold. Its orders stay on the exchange as they are; nobody moves them."
+_TAKE_OVER_BARE = (
+    "No new entries, nothing is sold. Its stops and targets are cancelled: the position has no protection."
+)
 
 
 @rx.page(route="/runs/[run_id]", title="Live run · Plumbline", on_load=RunState.load)
@@ -179,6 +183,7 @@ def _plan() -> rx.Component:
     row = RunState.plan
     shown = body(
         dl(each(RunState.plan_facts, _plan_fact), class_name="facts"),
+        when(some(RunState.parts), _parts()),
         p("The plan belongs to execution: its stop goes on protecting the position even when the run is stopped.",
           class_name="note"),
     )  # fmt: skip
@@ -191,10 +196,39 @@ def _plan() -> rx.Component:
         on_confirm=RunState.close_position,
         testid="confirm-close",
     )
+    take_over = confirm(
+        button("Take over …", class_name="btn", type="button", data_testid="take-over"),
+        title="Take the position over",
+        text=_TAKE_OVER,
+        action="I look after it",
+        on_confirm=RunState.take_over,
+        testid="confirm-take-over",
+    )
     return panel(
         "Plan",
         when(row["state"], shown, nothing),
-        actions=[when(row["closable"], close), badge(row["state"], row["tone"], "plan-state")],
+        actions=[
+            when(row["closable"], take_over),
+            when(row["closable"], close),
+            badge(row["state"], row["tone"], "plan-state"),
+        ],
+    )
+
+
+def _parts() -> rx.Component:
+    return data_table(
+        [">Quantity", ">Stop", ">Target", "State", "Order"],
+        RunState.parts,
+        lambda row: tr(
+            td(row["quantity"], class_name="num"),
+            td(_or_dash(row["stop"]), class_name="num"),
+            td(_or_dash(row["target"]), class_name="num"),
+            td(badge(row["state"], row["tone"])),
+            td(link(row["order"], href=row["order_href"])),
+        ),
+        label="Parts of the position",
+        testid="plan-parts",
+        nothing=empty("Nothing rests", "Its parts appear here."),
     )
 
 
@@ -249,6 +283,8 @@ def _stop_dialog() -> rx.Component:
             div(
                 _mode("keep_protected", "Keep the position, protected", _KEEP, checked=True),
                 _mode("close", "Close the position now", _CLOSE),
+                _mode("take_over", "Take it over, keep its orders", _TAKE_OVER),
+                _mode("take_over_and_cancel", "Take it over, cancel its orders", _TAKE_OVER_BARE),
                 class_name="stack",
                 role="radiogroup",
                 aria_label="What becomes of the position",

@@ -11,6 +11,13 @@ from app.state.base import PageState, Unit, handler, live, put, say, work
 from app.state.orders import cancel_for
 from app.state.rows import Row, fill_row, order_row
 
+_PURPOSES = {
+    "entry": "enters a position",
+    "stop": "ends the loss of a position",
+    "target": "takes the profit of a part of a position",
+    "exit": "leaves a position",
+}
+
 
 @live("order", "fill")
 class OrderState(PageState, rx.State):
@@ -46,11 +53,13 @@ def _facts(detail: OrderDetail) -> list[Row]:
     order = detail.order
     pairs = [
         ("Account", f"{detail.account_label} · {detail.account_kind}"),
+        ("Purpose", _PURPOSES.get(order.role or "", "")),
         ("Placed", words.day_time(words.at_ms(order.created_at_ms))),
         ("Limit price", words.price(order.price) if order.price is not None else ""),
         ("Stop price", words.price(order.stop_price) if order.stop_price is not None else ""),
         ("Time in force", order.time_in_force.value if order.time_in_force else ""),
         ("Client order id", order.client_order_id),
+        ("Order list", f"{order.list_client_order_id}, one cancels the other" if order.list_client_order_id else ""),
         ("Exchange order id", str(order.exchange_order_id or "not known yet")),
         ("Reserved", f"{words.quantity(order.reserved)} {order.reserved_asset}" if order.reserved else ""),
         ("Refused because", words.sentence(order.reject_reason) if order.reject_reason else ""),

@@ -27,7 +27,10 @@ _MOST_FRESH = 120
 _WHY = {
     "rule": "the exit rule became true",
     "stop": "the stop was reached",
+    "trail": "the trailed stop was reached",
+    "target": "the last target was reached",
     "time": "its time was over",
+    "taken_over": "you took it over; nothing was sold",
     "stopped": "the run was stopped with “close”",
     "kill_switch": "the kill switch was engaged",
     "refused": "the entry was refused",
@@ -42,6 +45,7 @@ class RunState(PageState, rx.State):
     position: Row = {}  # noqa: RUF012
     plan: Row = {}  # noqa: RUF012
     plan_facts: list[Row] = []  # noqa: RUF012
+    parts: list[Row] = []  # noqa: RUF012
     reading: str = ""
     decisions: list[Row] = []  # noqa: RUF012
     trace: list[Row] = []  # noqa: RUF012
@@ -76,6 +80,7 @@ class RunState(PageState, rx.State):
             position=position,
             plan=_plan_row(detail.plan, stopped=run.state == "STOPPED"),
             plan_facts=_plan_facts(detail.plan),
+            parts=await _parts(unit, detail.plan),
             reading=detail.version.reading,
             decisions=[decision_row(decision) for decision in detail.decisions],
             trace=trace_rows(looked_at) if looked_at else [],
@@ -119,14 +124,20 @@ class RunState(PageState, rx.State):
 
     @handler
     async def stop(self, form: dict[str, Any]) -> None:
-        """Ask the run to stop, keeping its position protected or closing it."""
-        closes = text_of(form, "mode") == StopMode.CLOSE.value
-        await self._stop(StopMode.CLOSE if closes else StopMode.KEEP_PROTECTED)
+        """Ask the run to stop: its position stays protected, is closed, or its owner takes it over."""
+        wanted = text_of(form, "mode")
+        chosen = next((mode for mode in StopMode if mode.value == wanted), StopMode.KEEP_PROTECTED)
+        await self._stop(chosen)
 
     @handler
     async def close_position(self) -> None:
         """Sell the position that a stopped run still holds under its stop."""
         await self._stop(StopMode.CLOSE)
+
+    @handler
+    async def take_over(self) -> None:
+        """Look after the position of a stopped run oneself; its orders stay where they are."""
+        await self._stop(StopMode.TAKE_OVER)
 
     async def _stop(self, mode: StopMode) -> None:
         async with work(self) as unit:
@@ -177,8 +188,14 @@ def _plan_facts(plan: PlanView | None) -> list[Row]:
         ("Exit order", plan.exit_order_id),
     )
     time_stop = words.clock_time(words.at_ms(plan.time_stop_ms)) if plan.time_stop_ms else ""
+    waits = plan.state == "ENTERING" and plan.entry_until_ms
+    bare_ms = plan.unprotected_since_ms if plan.state != "CLOSED" else None
     pairs = [
+        ("Entry price", words.price(plan.entry_price) if plan.entry_price is not None else "", ""),
+        ("Entry waits until", words.clock_time(words.at_ms(plan.entry_until_ms)) if waits else "", ""),
         ("Stop price", words.price(plan.stop_price) if plan.stop_price is not None else "", ""),
+        ("Trail", _trail_words(plan), ""),
+        ("Without its stop since", words.clock_time(words.at_ms(bare_ms)) if bare_ms else "", ""),
         ("Leaves at", time_stop, ""),
         *((name, str(number or ""), f"/orders/{number}") for name, number in orders),
         ("Left because", _WHY.get(plan.exit_reason, plan.exit_reason.replace("_", " ")), ""),
@@ -186,3 +203,34 @@ def _plan_facts(plan: PlanView | None) -> list[Row]:
         ("Closed", words.day_time(plan.closed_at) if plan.closed_at else "", ""),
     ]
     return [{"name": name, "value": value, "href": href} for name, value, href in pairs if value]
+
+
+def _trail_words(plan: PlanView) -> str:
+    """How the stop follows the price, and how far it has come."""
+    trail = plan.trail
+    if not trail:
+        return ""
+    distance = f"{trail['pct']} % of the entry price" if "pct" in trail else ""
+    distance = distance or (f"{trail['r']} R" if "r" in trail else str(trail.get("distance", "")))
+    begins = f", once {trail['after_r']} R up" if trail.get("after_r", "0") != "0" else ""
+    reached = f"; highest {words.price(plan.highest)}" if plan.highest is not None else ""
+    return f"{distance} below the highest price{begins}{reached}"
+
+
+async def _parts(unit: Unit, plan: PlanView | None) -> list[Row]:
+    """The position part by part: sold, resting or on its way."""
+    if plan is None:
+        return []
+    parts = await execution.plan_parts(unit.session, user_id=unit.user_id, plan_id=plan.id)
+    return [
+        {
+            "quantity": words.quantity(part.quantity),
+            "stop": words.price(part.stop_price) if part.stop_price is not None else "",
+            "target": words.price(part.target_price) if part.target_price is not None else "",
+            "state": part.state,
+            "tone": "good" if part.rests else "wait" if "sold" not in part.state else "",
+            "order": str(part.order_ids[0]),
+            "order_href": f"/orders/{part.order_ids[0]}",
+        }
+        for part in parts
+    ]

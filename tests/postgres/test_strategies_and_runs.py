@@ -238,9 +238,15 @@ async def test_one_of_several_symbols_must_be_chosen(room: Room) -> None:
 
 
 async def test_what_a_live_run_cannot_do_is_refused(room: Room) -> None:
-    made = await room.create(order={"type": "limit", "limit_offset_pct": 0.1})
+    made = await room.create(limits={"max_open": 2})
     error = await refusal_of(room, made.id)
-    assert error.message.startswith("This strategy cannot run live yet: a live run enters with market orders only")
+    assert error.message.startswith("This strategy cannot run live: a live run holds one position at a time")
+
+
+async def test_limit_entries_targets_and_trails_run_live(room: Room) -> None:
+    protect = {"stop": {"pct": "2"}, "take_profit": [{"at": {"r": "1"}, "close_pct": 50}], "trail": {"pct": "1"}}
+    made = await room.create(order={"type": "limit", "limit_offset_pct": 0.1}, protect=protect)
+    assert (await room.start(made.id)).state == "STARTING"
 
 
 async def test_a_strategy_without_a_stop_needs_the_users_word(room: Room) -> None:

@@ -56,7 +56,7 @@ class StartBody(Body):
 class StopBody(Body):
     """What becomes of the position: its stop stays on the exchange, or it is sold at market."""
 
-    mode: Literal["keep_protected", "close"]
+    mode: Literal["keep_protected", "close", "take_over", "take_over_and_cancel"]
     reason: Annotated[str, Field(max_length=300)] = ""
 
 

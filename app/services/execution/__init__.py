@@ -52,6 +52,7 @@ from app.services.execution.kill_switch import (
     release_kill_switch,
 )
 from app.services.execution.mass_cancel import CancelAllView, cancel_all_orders
+from app.services.execution.plan_views import PartView, plan_parts
 from app.services.execution.replace import request_replacement
 from app.services.execution.store_postgres import PostgresTransaction
 from app.services.execution.store_switches import ReplacementRecord
@@ -90,6 +91,7 @@ __all__ = [
     "OrderDetail",
     "OrderDraft",
     "OrderEvent",
+    "PartView",
     "PassView",
     "ProgressView",
     "ReplacementRecord",
@@ -118,6 +120,7 @@ __all__ = [
     "notices",
     "order_detail",
     "place_order",
+    "plan_parts",
     "reconciliation_passes",
     "release_kill_switch",
     "replace_key",

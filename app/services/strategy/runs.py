@@ -62,6 +62,11 @@ class PlanView:
     exit_order_id: int | None
     stop_price: Decimal | None
     time_stop_ms: int | None
+    entry_price: Decimal | None  # average; None while the entry still buys
+    highest: Decimal | None  # since the entry, as far as it was trailed
+    trail: dict[str, Any]  # the distance of the trail and `after_r`; {} without one
+    entry_until_ms: int | None
+    unprotected_since_ms: int | None
     exit_reason: str
     opened_at: datetime | None
     closed_at: datetime | None
@@ -151,15 +156,16 @@ async def stop_run(
     """Ask the run to stop; `mode` says what becomes of its position, and the worker sees to it.
 
     While it is stopping, asking again changes the mode. A run that has not begun stops at once. A stopped run whose
-    position is still protected can be asked to close it. Raises NotFound, Conflict when there is nothing to stop.
+    position is still protected can be asked to close it, or its owner takes it over. Raises NotFound, Conflict when
+    there is nothing to stop.
     """
     query = select(Run).where(col(Run.id) == run_id, col(Run.user_id) == user_id)
     locked = query.with_for_update().execution_options(populate_existing=True)
     run = (await session.execute(locked)).scalar_one_or_none()
     if run is None:
         raise NotFound(f"There is no run {run_id}.")
-    closes = StopMode(mode) is StopMode.CLOSE and await _open_plan_of(session, run_id) is not None
-    if run.state == RunState.STOPPED.value and not closes:
+    about_position = StopMode(mode) is not StopMode.KEEP_PROTECTED and await _open_plan_of(session, run_id) is not None
+    if run.state == RunState.STOPPED.value and not about_position:
         raise Conflict("This run is stopped already.")
     if run.state == RunState.STARTING.value:
         run.state, run.stopped_at = RunState.STOPPED.value, to_datetime(clock.now_ms())
@@ -239,7 +245,7 @@ def _refuse_unsupported(strategy: Strategy, *, chosen_symbol: bool) -> None:
     problems = [p for p in unsupported_live(strategy) if not (chosen_symbol and p.path == "market.symbols")]
     if problems:
         raise InvalidInput(
-            f"This strategy cannot run live yet: {'; '.join(p.message for p in problems)}.",
+            f"This strategy cannot run live: {'; '.join(p.message for p in problems)}.",
             field="strategy_id",
             problems=[{"path": p.path, "message": p.message} for p in problems],
         )
@@ -365,10 +371,20 @@ def _plan_view(plan: Plan) -> PlanView:
         exit_order_id=plan.exit_order_id,
         stop_price=plan.stop_price,
         time_stop_ms=plan.time_stop_ms,
+        entry_price=plan.entry_price,
+        highest=plan.highest,
+        trail=_trail_of(plan),
+        entry_until_ms=plan.entry_until_ms,
+        unprotected_since_ms=plan.unprotected_since_ms,
         exit_reason=plan.exit_reason,
         opened_at=plan.opened_at,
         closed_at=plan.closed_at,
     )
+
+
+def _trail_of(plan: Plan) -> dict[str, Any]:
+    protect = dict(plan.protect or {})
+    return dict(protect["trail"]) | {"after_r": protect.get("trail_after_r", "0")} if "trail" in protect else {}
 
 
 def _decision_view(row: Decision) -> DecisionView:
