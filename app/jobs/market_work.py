@@ -94,7 +94,7 @@ class MarketWork:
         """Store the last price of every symbol, and tell the browsers."""
         prices = await self._market.prices()
         async with self._sessions.begin() as session:
-            # By the exchange's time, which nobody sets: a price never seems to come from the future, and stays for ever.
+            # By the exchange's time, which nobody sets: a price that seems to come from the future would stay.
             await store_prices(session, kind=self._kind, prices=prices, now=to_datetime(self._clock.exchange_now_ms()))
             await tell_browsers(session, "price", user_id=None)
 

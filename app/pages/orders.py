@@ -226,12 +226,15 @@ def _symbol() -> rx.Component:
         each(OrderFormState.symbols, lambda name: option(name, value=name)),
         id="symbol",
         name="symbol",
+        value=OrderFormState.symbol,
+        on_change=OrderFormState.choose_symbol,
         class_name="select",
         data_testid="symbol",
     )
     return div(
         label("Symbol", html_for="symbol"),
         choices,
+        span(OrderFormState.last, class_name="hint", data_testid="last-price"),
         span(OrderFormState.errors["symbol"], class_name="wrong", role="alert"),
         class_name="field",
     )

@@ -101,7 +101,7 @@ def _figures() -> rx.Component:
     return stats(
         stat("Position", row["quantity"], row["symbol"], testid="position"),
         stat("Average cost", _or_dash(held["average"]), "per unit"),
-        stat("Last price", _or_dash(held["price"]), "as of " + _or_dash(held["priced"])),
+        stat("Last price", _or_dash(RunState.last["price"]), RunState.last["as_of"], testid="last-price"),
         stat("Unrealised", row["unrealised"], _or_dash(held["unrealised_pct"]), testid="unrealised",
              tone=sign_class(row["unrealised"])),
         stat("Realised", row["realised"], "after fees paid in quote", testid="realised",

@@ -34,6 +34,8 @@ class OrderFormState(rx.State):
     is_live: bool = False  # whether the chosen account trades real money
     asked: str = ""  # what a live order will do, while that is asked
     symbols: list[str] = []  # noqa: RUF012
+    symbol: str = ""
+    last: str = ""  # its newest price, and as of when
     side: str = "BUY"
     kind: str = "LIMIT"
     by_amount: bool = False
@@ -58,13 +60,30 @@ class OrderFormState(rx.State):
         row = next((row for row in self.accounts if row["value"] == account), None)
         self.account = account if row else ""
         self.is_live = row is not None and row["kind"] == "LIVE"
-        self.symbols = _menu(in_menu_order(await prices(unit.session, kind=row["kind"]))) if row else []
+        known = await prices(unit.session, kind=row["kind"]) if row else {}
+        self.symbols = _menu(in_menu_order(known))
+        self._price_of(unit, known, self.symbol if self.symbol in self.symbols else next(iter(self.symbols), ""))
+
+    def _price_of(self, unit: Unit, known: Mapping[str, PriceView], symbol: str) -> None:
+        self.symbol, newest = symbol, known.get(symbol)
+        if newest is None:
+            self.last = "No price is known." if symbol else ""
+            return
+        age = words.ago(newest.priced_at, unit.now)
+        self.last = f"Last price {words.price(newest.price)}, as of {words.clock_time(newest.priced_at)} UTC, {age}"
 
     @handler
     async def choose_account(self, account: str) -> None:
         """Trade on another account; each exchange has its own symbols."""
         async with work(self) as unit:
             await self._choose(unit, str(whole(account, "account_id")))
+
+    @handler
+    async def choose_symbol(self, symbol: str) -> None:
+        """Trade another symbol: its newest price is shown with its age."""
+        kind = next((row["kind"] for row in self.accounts if row["value"] == self.account), "")
+        async with work(self) as unit:
+            self._price_of(unit, await prices(unit.session, kind=kind), symbol if symbol in self.symbols else "")
 
     @handler
     async def set_side(self, side: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import reflex as rx
@@ -12,7 +13,8 @@ from app.services import execution
 from app.services.execution import BookedFill
 from app.services.identity.audit import audited
 from app.services.market.candles import read_candles
-from app.services.portfolio.views import portfolio_of
+from app.services.portfolio.views import PositionView, portfolio_of
+from app.services.strategy import CandleColumns, timeframe_ms
 from app.services.strategy.runs import PlanView, RunView, run_detail, stop_run
 from app.state import words
 from app.state.base import PageState, Unit, handler, live, put, say, text_of, whole, work
@@ -54,6 +56,7 @@ class RunState(PageState, rx.State):
     fills: list[Row] = []  # noqa: RUF012
     markers: list[dict[str, Any]] = []  # noqa: RUF012
     chart_url: str = ""
+    last: Row = {}  # noqa: RUF012 - newest price, of the price feed or of a candle that closed since
     fresh: list[dict[str, float]] = []  # noqa: RUF012
     stopping: bool = False
     switches: list[Row] = []  # noqa: RUF012 - of this run, and of its strategy
@@ -64,7 +67,7 @@ class RunState(PageState, rx.State):
         run_id = self._from_address()
         if run_id != self._id:
             self._id, self._newest_ms = run_id, 0
-            put(self, chosen="", fresh=[], chart_url="")
+            put(self, chosen="", fresh=[], chart_url="", last={})
         detail = await run_detail(unit.session, user_id=unit.user_id, run_id=run_id)
         run = detail.run
         portfolio = await portfolio_of(unit.session, user_id=unit.user_id, account_id=run.account_id, now=unit.now)
@@ -93,10 +96,10 @@ class RunState(PageState, rx.State):
         name = f"strategy “{run.strategy_name}”"
         put(self, switches=[of_run, await switch_row(unit, engaged, "strategy", run.strategy_id, name)])
         if run.venue:
-            await self._follow(unit, run)
+            await self._follow(unit, run, held)
 
-    async def _follow(self, unit: Unit, run: RunView) -> None:
-        """The chart of the candles it decides on: all of them once, later only what is new."""
+    async def _follow(self, unit: Unit, run: RunView, held: PositionView | None) -> None:
+        """The chart of the candles it decides on: all of them once, later only what is new; and the last price."""
         found = await read_candles(
             unit.session, venue=run.venue, symbol=run.symbol, timeframe=run.timeframe, limit=_MOST_FRESH, newest=True
         )
@@ -106,7 +109,7 @@ class RunState(PageState, rx.State):
             self.fresh = rows
         self._newest_ms = times[-1] if times else 0
         url = f"/api/v1/candles?venue={run.venue}&symbol={run.symbol}&timeframe={run.timeframe}&limit={_CHART_CANDLES}"
-        put(self, chart_url=url if times else "")
+        put(self, chart_url=url if times else "", last=_last(found, held))
 
     @handler
     async def look_at(self, open_time_ms: str) -> None:
@@ -154,6 +157,19 @@ class RunState(PageState, rx.State):
             await self._renew(unit)
         self.stopping = False
         await say(self, "info", "Stop asked for", "The execution service sees to the position now.")
+
+
+def _last(candles: CandleColumns, held: PositionView | None) -> Row:
+    """The newest price that is known: the price feed comes every few seconds, a candle may have closed since."""
+    fed = held.priced_at if held is not None else None
+    closes = candles.open_time_ms.tolist()
+    closed = words.at_ms(closes[-1] + timeframe_ms(candles.timeframe)) if closes else None
+    if closed is not None and (fed is None or closed > fed):
+        shown = words.price(Decimal(repr(float(candles.close[-1]))))
+        return {"price": shown, "as_of": f"close of {words.clock_time(closed)}"}
+    if held is None or fed is None:
+        return {}
+    return {"price": words.price(held.price), "as_of": f"as of {words.clock_time(fed)}"}
 
 
 def _marker(fill: BookedFill) -> dict[str, Any]:
