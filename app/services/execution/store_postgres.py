@@ -8,7 +8,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import and_, func, insert, or_, select, text, update
+import psycopg
+from sqlalchemy import Select, and_, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -56,16 +57,34 @@ GIVEN_UP = frozenset({"40001", "40P01"})
 _UNFINISHED = [s.value for s in OrderStatus if s not in FINAL]
 
 
+@asynccontextmanager
+async def in_one_go(session: AsyncSession) -> AsyncIterator[None]:
+    """Statements whose results nobody reads: sent one after the other without waiting for each answer.
+
+    The first that the database refuses is raised at the end, as any other would be. Do not read anything inside:
+    there are no rows yet.
+    """
+    raw = (await (await session.connection()).get_raw_connection()).driver_connection
+    assert isinstance(raw, psycopg.AsyncConnection)
+    try:
+        async with raw.pipeline():
+            yield
+    except psycopg.Error as error:
+        raise DBAPIError.instance(None, None, error, psycopg.Error) from error
+
+
 class PostgresTransaction(PostgresSwitches, PostgresReconciling):
     """`Transaction` over an SQLAlchemy session whose transaction somebody else commits.
 
     `epoch` is the worker's fencing token; None for the web, whose few kinds of events need none.
     """
 
-    def __init__(self, session: AsyncSession, epoch: int | None = None) -> None:
+    def __init__(
+        self, session: AsyncSession, epoch: int | None = None, owners: dict[int, int] | None = None
+    ) -> None:
         self.session = session
         self._epoch = epoch
-        self._users: dict[int, int] = {}
+        self._owners = {} if owners is None else owners  # account → user, which never changes
         self._repairs: list[tuple[Step, Step]] = []  # the first and the last step of each order the reconciler wrote
 
     async def _one_order(self, *conditions: Any) -> Order | None:
@@ -100,21 +119,26 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
         return order
 
     async def write(self, steps: Sequence[Step]) -> None:
+        if not steps:
+            return
+        await self._user(steps[-1].order.account_id)  # known from now on: nothing is read in one go
         for step in steps:
-            await self._append(step)
             if step.fill is not None:
+                await self._append(step)
                 await self._book(step.order, step.fill)
-            if step.event.kind is EventKind.ATTEMPT_SENT:
-                await self._record_attempt(step.order)
-            statement = update(OrderRow).where(col(OrderRow.id) == step.order.id).values(changed_values(step.order))
-            await self.session.execute(statement)
-        if steps:
-            order = steps[-1].order
-            await self._tell(order, "order", order.id)
-            if order.plan_id is not None:
-                await self.wake("plans")
-            if steps[0].event.source is EventSource.RECONCILER:
-                self._repairs.append((steps[0], steps[-1]))
+            async with in_one_go(self.session):
+                if step.fill is None:
+                    await self._append(step)
+                if step.event.kind is EventKind.ATTEMPT_SENT:
+                    await self._record_attempt(step.order)
+                statement = update(OrderRow).where(col(OrderRow.id) == step.order.id)
+                await self.session.execute(statement.values(changed_values(step.order)))
+                if step is steps[-1]:
+                    await self._tell(step.order, "order", step.order.id)
+                    if step.order.plan_id is not None:
+                        await self.wake("plans")
+        if steps[0].event.source is EventSource.RECONCILER:
+            self._repairs.append((steps[0], steps[-1]))
 
     async def finish(self) -> None:
         """Last thing before the commit: what reconciliation did goes to the audit log, whose head is locked by it."""
@@ -252,8 +276,9 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
             return None
         rules = await self._rules(account.kind, symbol)
         price = await self._price(account.kind, symbol)
-        base_total, base_reserved = await self._holding(account_id, rules.base_asset if rules else "")
-        quote_total, quote_reserved = await self._holding(account_id, rules.quote_asset if rules else "")
+        base, quote = (rules.base_asset, rules.quote_asset) if rules else ("", "")
+        held = (await self.session.execute(_holdings(account_id, symbol, base, quote))).one()
+        base_total, base_reserved, quote_total, quote_reserved, position, open_buy_notional = held
         return TradingFacts(
             account=account,
             rules=rules,
@@ -263,16 +288,8 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
             base_reserved=base_reserved,
             quote_total=quote_total,
             quote_reserved=quote_reserved,
-            position=await self._sum(
-                col(PositionRow.quantity), col(PositionRow.account_id) == account_id, col(PositionRow.symbol) == symbol
-            ),
-            open_buy_notional=await self._sum(
-                col(OrderRow.reserved),
-                col(OrderRow.account_id) == account_id,
-                col(OrderRow.symbol) == symbol,
-                col(OrderRow.side) == Side.BUY.value,
-                col(OrderRow.status).in_(_UNFINISHED),
-            ),
+            position=position,
+            open_buy_notional=open_buy_notional,
             kill_switch=await self.kill_switch(account_id, run_id),
             limits=await limits_of(self.session, account_id),
         )
@@ -284,16 +301,6 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
     async def _price(self, kind: str, symbol: str) -> tuple[Decimal, int] | None:
         row = await self.session.get(Price, (kind, symbol), populate_existing=True)
         return None if row is None else (row.price, round(row.priced_at.timestamp() * 1000))
-
-    async def _holding(self, account_id: int, asset: str) -> tuple[Decimal, Decimal]:
-        total = await self._sum(col(Balance.total), col(Balance.account_id) == account_id, col(Balance.asset) == asset)
-        reserved = await self._sum(
-            col(OrderRow.reserved),
-            col(OrderRow.account_id) == account_id,
-            col(OrderRow.reserved_asset) == asset,
-            col(OrderRow.status).in_(_UNFINISHED),
-        )
-        return total, reserved
 
     async def _sum(self, column: Any, *conditions: Any) -> Decimal:
         found = (await self.session.execute(select(func.sum(column)).where(*conditions))).scalar_one_or_none()
@@ -397,13 +404,39 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
         await wake_worker(self.session, what)
 
     async def _user(self, account_id: int) -> int:
-        if account_id not in self._users:
+        if account_id not in self._owners:
             account = await self.account(account_id)
-            self._users[account_id] = account.user_id if account else 0
-        return self._users[account_id]
+            self._owners[account_id] = account.user_id if account else 0
+        return self._owners[account_id]
 
     async def _tell(self, order: Order, kind: Kind, object_id: int) -> None:
         await tell_browsers(self.session, kind, object_id, user_id=await self._user(order.account_id))
+
+
+def _holdings(account_id: int, symbol: str, base: str, quote: str) -> Select[Any]:
+    """One row: total and reserved of the base asset, of the quote asset, position, quote still to be spent on buys."""
+
+    def total(asset: str) -> Any:
+        return _summed(Balance.total, col(Balance.account_id) == account_id, col(Balance.asset) == asset)
+
+    def reserved(*conditions: Any) -> Any:
+        working = (col(OrderRow.account_id) == account_id, col(OrderRow.status).in_(_UNFINISHED))
+        return _summed(OrderRow.reserved, *working, *conditions)
+
+    of_symbol = (col(PositionRow.account_id) == account_id, col(PositionRow.symbol) == symbol)
+    buys = (col(OrderRow.symbol) == symbol, col(OrderRow.side) == Side.BUY.value)
+    return select(
+        total(base),
+        reserved(col(OrderRow.reserved_asset) == base),
+        total(quote),
+        reserved(col(OrderRow.reserved_asset) == quote),
+        _summed(PositionRow.quantity, *of_symbol),
+        reserved(*buys),
+    )
+
+
+def _summed(column: Any, *conditions: Any) -> Any:
+    return func.coalesce(select(func.sum(col(column))).where(*conditions).scalar_subquery(), ZERO)
 
 
 class PostgresStore:
@@ -412,12 +445,13 @@ class PostgresStore:
     def __init__(self, sessions: async_sessionmaker[AsyncSession], epoch: int | None = None) -> None:
         self.sessions = sessions
         self.epoch = epoch
+        self._owners: dict[int, int] = {}
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
         try:
             async with self.sessions.begin() as session:
-                tx = PostgresTransaction(session, self.epoch)
+                tx = PostgresTransaction(session, self.epoch, self._owners)
                 yield tx
                 await tx.finish()
         except DBAPIError as error:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, select, text, true, update
+from sqlalchemy import ColumnElement, func, insert, select, text, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -49,11 +49,11 @@ class PostgresSwitches:
             of_run = select(col(StrategyVersion.strategy_id)).join(Run, col(Run.version_id) == col(StrategyVersion.id))
             strategy_id = await self.session.scalar(of_run.where(col(Run.id) == run_id))
             scopes += [(KillScope.RUN.value, run_id), (KillScope.STRATEGY.value, strategy_id or 0)]
-        for scope, scope_id in scopes:
-            row = await self.session.get(KillSwitch, (scope, scope_id), populate_existing=True)
-            if row is not None and row.released_at is None:
-                return row.reason
-        return None
+        place = tuple_(col(KillSwitch.scope), col(KillSwitch.scope_id))
+        engaged = select(KillSwitch).where(place.in_(scopes), col(KillSwitch.released_at).is_(None))
+        rows = (await self.session.scalars(engaged.execution_options(populate_existing=True))).all()
+        reasons = {(row.scope, row.scope_id): row.reason for row in rows}
+        return next((reasons[scope] for scope in scopes if scope in reasons), None)
 
     async def scope(self, kind: str, scope_id: int) -> Scope:
         if kind == KillScope.RUN.value:

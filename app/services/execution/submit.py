@@ -349,7 +349,7 @@ class Submitter:
                 raise ForeignOrder(report)
             applied = bookkeeping.apply_report(
                 order,
-                await tx.trade_ids(order.id),
+                await tx.trade_ids(order.id) if order.filled else set(),
                 report,
                 source=source,
                 at_ms=self._clock.exchange_now_ms(),
