@@ -16,7 +16,7 @@ import psycopg
 from api_client import Api, use_setup_link
 from both_books import DUPLICATE, OTHER, Difference
 from stack import ROOT, wait_for
-from strategies import busy, hold
+from strategies import busy, hold, paired
 
 from tests.chaos import chaos_books
 from tests.chaos.chaos_stack import ChaosStack
@@ -65,12 +65,12 @@ class Field:
         """Start it, with accounts and strategies."""
         use_setup_link(self.stack.start())
         self.api = Api(self.stack.url)
-        people = [self.api.paper_account(f"By hand {n}", usdt="200000", BTC="2") for n in range(BY_HAND)]
+        people = [self.api.paper_account(f"By hand {n}", usdt="2000000", BTC="20") for n in range(BY_HAND)]
         trading = [self.api.paper_account(f"Trading {n}", usdt="100000", BTC="1") for n in range(TRADING)]
         self.accounts = {account_id: n for n, account_id in enumerate([*people, *trading], start=1)}
         self._resting = {account_id: [] for account_id in people}
-        self._busy = self._strategy(busy())
-        self._busy_on = [people[1], *trading]
+        at_every_candle, in_pairs = self._strategy(busy()), self._strategy(paired())
+        self._trades = [(at_every_candle, people[1]), (at_every_candle, trading[0]), (in_pairs, trading[1])]
         self._held = self._start(self._strategy(hold()), people[0])
         wait_for(lambda: self._plan(self._held) == "PROTECTED", "the held position is protected", within_s=60)
         return self
@@ -78,8 +78,6 @@ class Field:
     def close(self) -> None:
         """Stop and remove it."""
         self.stack.awake()
-        if hasattr(self, "api"):
-            self.api.__exit__()
         try:
             self.stack.stop()
         finally:
@@ -105,7 +103,7 @@ class Field:
     def _play(self, draw: Draw, result: Result) -> None:
         stack = self.stack
         self._sell_what_was_kept()
-        runs = [self._start(self._busy, account_id) for account_id in self._busy_on]
+        runs = [self._start(strategy_id, account_id) for strategy_id, account_id in self._trades]
         price = stack.price(SYMBOL)
         people = [
             Person(stack, account_id, draw.people + n, resting, price)
@@ -162,7 +160,11 @@ class Field:
         for run_id in self._kept:
             self._stop(run_id, "close")
         for run_id in self._kept:
-            wait_for(lambda run=run_id: self._plan(run) in ("", "CLOSED"), f"run {run_id} is sold", within_s=30)
+            wait_for(lambda run=run_id: self._is_over(run), f"run {run_id} is sold", within_s=30, every_s=0.2)
+
+    def _is_over(self, run_id: int) -> bool:
+        found = self.api.get(f"/runs/{run_id}")
+        return found["run"]["state"] == "STOPPED" and (found["plan"] or {}).get("state", "CLOSED") == "CLOSED"
 
     def _unstopped(self, runs: list[int], draw: Draw) -> list[Difference]:
         """Runs of this round that are not over yet."""

@@ -127,6 +127,6 @@ _HELD = """
 _STOPS = """
     SELECT run_id, client_order_id FROM execution.orders
     WHERE account_id = %s AND plan_id IS NOT NULL AND side = 'SELL' AND status IN ('OPEN','PARTIALLY_FILLED')
-    AND type <> 'MARKET'"""
+    AND type IN ('STOP_LOSS', 'STOP_LOSS_LIMIT')"""
 
 __all__ = ["Found", "incidents", "look", "psycopg", "rebuilt"]

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 import psycopg
+from api_client import Api
 from stack import ROOT, Stack
 
 from tests.chaos import launch, mutants, points
@@ -36,6 +37,7 @@ class ChaosStack(Stack):
     def __init__(self, home: Path | None = None, *, real_bound: bool = False, mutant: str = "") -> None:
         super().__init__(home, **({} if real_bound else SCALED))
         self.bound_s = REAL_BOUND_S if real_bound else SCALED_BOUND_S
+        self.api: Api | None = None
         self.blows = points.BlowFile(self.home / "blow.json")
         self.environment |= {
             points.FILE_VARIABLE: str(self.blows.path),
@@ -140,9 +142,11 @@ class ChaosStack(Stack):
             return 0
 
     def compare_now(self) -> None:
-        """Have every account reconciled, as the admin's button does."""
-        with contextlib.suppress(psycopg.Error), self.superuser() as database:
-            database.execute("SELECT pg_notify('plumbline_work', 'reconcile')")
+        """Have every account compared with the exchange, as the button does; if nobody answers, another time."""
+        if self.api is None:
+            self.api = Api(self.url)
+        with contextlib.suppress(httpx.HTTPError, AssertionError):
+            self.api.send("POST", "/reconciliation", json={})
 
     def wait_until_healthy(self, *, within_s: float) -> None:
         """Until orders are accepted again. AssertionError with the reason given when they are not."""

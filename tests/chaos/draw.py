@@ -12,7 +12,8 @@ from tests.chaos.points import OF_RECOVERY, POINTS
 #: Every so many rounds the death bound is the real one, 75 s, on a stack of its own.
 REAL_BOUND_EVERY = 50
 LOAD_S = 4.5
-POST, DELETE, GET = "POST /api/v3/order", "DELETE /api/v3/order", "GET /api/v3/order"
+POST = ["POST /api/v3/order", "POST /api/v3/orderList/oco"]
+DELETE, GET = "DELETE /api/v3/order", "GET /api/v3/order"
 LISTS = ["GET /api/v3/openOrders", "GET /api/v3/myTrades", "GET /api/v3/allOrders", "GET /api/v3/account"]
 
 Fault = dict[str, Any]
@@ -33,19 +34,19 @@ def _either(rng: Rng) -> str:
 
 #: What the exchange can do to us, as bodies for `/paper/faults`. Delays stay below the scaled death bound.
 WEATHER: Mapping[str, Callable[[Rng], Fault]] = {
-    "answers lost after accepting": lambda r: _on([POST, DELETE], kind="drop", when="after"),
-    "requests lost": lambda r: _on([POST, DELETE], kind="drop", when="before"),
+    "answers lost after accepting": lambda r: _on([*POST, DELETE], kind="drop", when="after"),
+    "requests lost": lambda r: _on([*POST, DELETE], kind="drop", when="before"),
     "answers never come": lambda r: _on(POST, kind="timeout", when=_either(r), hold_ms=r.randrange(300, 1500)),
-    "answers broken off": lambda r: _on([POST, DELETE, GET], kind="truncated"),
+    "answers broken off": lambda r: _on([*POST, DELETE, GET], kind="truncated"),
     "late before the engine": lambda r: _on(POST, kind="engine_delay", delay_ms=r.randrange(100, 1200)),
-    "5xx, carried out": lambda r: _on([POST, DELETE], kind="http_5xx", when="after", status=r.randrange(500, 505)),
+    "5xx, carried out": lambda r: _on([*POST, DELETE], kind="http_5xx", when="after", status=r.randrange(500, 505)),
     "5xx, not carried out": lambda r: _on("*", kind="http_5xx", when="before", body=r.choice(("html", "json"))),
-    "-1007, carried out": lambda r: _on([POST, DELETE], kind="unknown_outcome", when="after"),
+    "-1007, carried out": lambda r: _on([*POST, DELETE], kind="unknown_outcome", when="after"),
     "-1006, not carried out": lambda r: _on(POST, kind="unknown_outcome", when="before", code=-1006),
     "429": lambda r: _on("*", kind="rate_limited", retry_after_s=r.randrange(1, 3), count=1, skip=r.randrange(12)),
     "418": lambda r: _on("*", kind="banned", retry_after_s=r.randrange(2, 4), count=1, skip=r.randrange(12)),
     "the firewall refuses": lambda r: _on(POST, kind="forbidden"),
-    "redirects": lambda r: _on([POST, GET], kind="redirect"),
+    "redirects": lambda r: _on([*POST, GET], kind="redirect"),
     "questions fail": lambda r: _on([GET, *LISTS], kind="http_5xx", when="before"),
     "lists drop": lambda r: _on(LISTS, kind="drop", when="after"),
     "orders visible late": lambda r: {"kind": "late_memory", "lag_ms": r.randrange(200, 1200)},

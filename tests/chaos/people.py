@@ -74,10 +74,14 @@ class Person(threading.Thread):
                 return body | {"side": "BUY", "type": "MARKET", "quote_quantity": f"{rng.randrange(20, 300)}"}
             case "near":
                 at = price * (1 + below * near)
-                return body | {"type": "LIMIT", "quantity": f"{rng.randrange(1, 60) / 1000:.3f}", "price": f"{at:.2f}"}
+                return body | {
+                    "type": "LIMIT",
+                    "quantity": f"{rng.choice((1, 20, 60, 400)) / 1000:.3f}",
+                    "price": f"{at:.2f}",
+                }
             case "ioc":
                 limit = {"type": "LIMIT", "time_in_force": "IOC", "price": f"{price * (1 - below * 0.001):.2f}"}
-                return body | limit | {"quantity": f"{rng.randrange(1, 90) / 1000:.3f}"}
+                return body | limit | {"quantity": f"{rng.choice((20, 90, 400, 900)) / 1000:.3f}"}
             case "stop":
                 at = price * (1 - below * 0.1)
                 return body | {"type": "STOP_LOSS", "quantity": quantity, "stop_price": f"{at:.2f}"}

@@ -30,10 +30,13 @@ WRITTEN = (
     "canceled", "expired", "plan ENTERING", "plan PROTECTING", "plan PROTECTED", "plan EXITING", "plan CLOSED", "pass",
 )  # fmt: skip
 #: Calls to the exchange; each gives a point before it, while it is on the wire, and when the answer is there.
-CALLS = ("place", "cancel", "query", "open_orders", "trades_of", "trades_since", "orders_since", "balances")
-STEPS = ("event received", "lease taken", "recovery begins", "books compared", "runs stopped")
+CALLS = (
+    "place", "place_oco", "cancel", "query", "open_orders", "trades_of", "trades_from", "trades_since", "orders_since",
+    "orders_from", "balances",
+)  # fmt: skip
+STEPS = ("event received", "lease taken", "recovery begins", "accounts held", "books compared", "runs stopped")
 #: Points that only a starting worker passes.
-OF_RECOVERY = ("lease taken", "recovery begins", "books compared", "runs stopped")
+OF_RECOVERY = ("lease taken", "recovery begins", "accounts held", "books compared", "runs stopped")
 
 POINTS = (
     *(f"{what} written" for what in WRITTEN),
@@ -174,6 +177,7 @@ def _call(original: Callable[..., Awaitable[Any]], name: str, reach: Reach) -> C
 
 def _into_steps(reach: Reach) -> None:
     from app.jobs import worker
+    from app.jobs.recovery import Recovery
     from app.services.execution.lease import Lease
     from app.services.execution.submit import Submitter
 
@@ -195,7 +199,7 @@ def _into_steps(reach: Reach) -> None:
 
     wrap(Submitter, "apply", before=from_stream)
     wrap(Lease, "acquire", after="lease taken")
-    wrap(worker.Worker, "_recover", before=lambda *_: "recovery begins")
+    wrap(Recovery, "hold", before=lambda *_: "recovery begins", after="accounts held")
     wrap(worker, "stop_runs_after_recovery", before=lambda *_, **__: "books compared", after="runs stopped")
 
 

@@ -25,8 +25,19 @@ from tests.chaos.draw import draw
 Tell = Callable[[Result], None]
 
 
-def rounds(numbers: Iterable[int], *, seed: int, mutant: str = "", tell: Tell, verbose: bool = False) -> list[Result]:
-    """Play these rounds; `tell` hears of each as it ends. A stack serves some rounds, a failed one no other."""
+def rounds(
+    numbers: Iterable[int],
+    *,
+    seed: int,
+    mutant: str = "",
+    tell: Tell,
+    verbose: bool = False,
+    until_caught: bool = False,
+) -> list[Result]:
+    """Play these rounds; `tell` hears of each as it ends. A stack serves some rounds, a failed one no other.
+
+    `until_caught`: the first in which something differs is the last.
+    """
     results: list[Result] = []
     field: Field | None = None
     began = time.monotonic()
@@ -51,6 +62,8 @@ def rounds(numbers: Iterable[int], *, seed: int, mutant: str = "", tell: Tell, v
             if results[-1].differences or this.real_bound:
                 field.close()
                 field = None
+            if results[-1].differences and until_caught:
+                break
     finally:
         if field is not None:
             field.close()
@@ -118,12 +131,14 @@ def _campaign(numbers: range, seed: int) -> int:
 
 
 def _mutant(numbers: range, seed: int, mutant: str) -> int:
-    for number in numbers:
-        [result] = rounds([number], seed=seed, mutant=mutant, tell=lambda _: None)
-        if result.differences:
-            print(f"mutant '{mutant}' was caught:\n{failure(result, seed)}")
-            return 0
-        print(f"mutant '{mutant}': round {number} did not see it ({result.draw.words()})", flush=True)
+    def tell(result: Result) -> None:
+        if not result.differences:
+            print(f"mutant '{mutant}': round {result.draw.number} did not see it ({result.draw.words()})", flush=True)
+
+    last = rounds(numbers, seed=seed, mutant=mutant, tell=tell, until_caught=True)[-1]
+    if last.differences:
+        print(f"mutant '{mutant}' was caught:\n{failure(last, seed)}")
+        return 0
     print(f"mutant '{mutant}' got away")
     return 1
 

@@ -1,4 +1,4 @@
-"""Strategy documents for tests: one that buys once and holds, one that trades at every candle."""
+"""Strategy documents for tests: one that buys once and holds, two that trade at every candle."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ def hold() -> dict[str, Any]:
 def busy() -> dict[str, Any]:
     """Buys at one candle and sells at the next: an order, a stop, a cancel and another order every two seconds."""
     return _document("Busy", entry=_ALWAYS, leave=_ALWAYS, limits={"max_open": 1})
+
+
+def paired() -> dict[str, Any]:
+    """Busy with a target near by for half of the position: stop and target rest as a pair of which one cancels the
+    other."""
+    document = _document("Paired", entry=_ALWAYS, leave=_ALWAYS, limits={"max_open": 1})
+    document["protect"]["take_profit"] = [{"at": {"pct": "0.1"}, "close_pct": 50}]
+    return document
 
 
 def _document(name: str, *, entry: dict[str, Any], leave: dict[str, Any], limits: dict[str, int]) -> dict[str, Any]:
