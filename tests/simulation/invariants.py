@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from app.domain.money import ZERO
-from app.domain.orders import FINAL, EventKind, Order, OrderStatus, Side, is_legal
+from app.domain.orders import FINAL, KILL_SALE, EventKind, Order, OrderStatus, Side, is_legal
 from app.domain.positions import FLAT, Position, apply_fill, balance_changes
 from app.services.execution.bookkeeping import FINAL_WORDS
 from app.services.execution.store import PlanRecord
 from app.services.execution.store_memory import Books
 from tests.simulation.database import Database
+from tests.simulation.switches import not_carried_out
 from tests.simulation.wire import Line
 
 OURS = "pl-"
@@ -72,6 +73,8 @@ class Monitor:
             self._by_client_id[order.account_id, order.client_order_id] = order_id
             self._history(order, after)
             self._amounts(order, after, known_events)
+            if order.intent_key.startswith(KILL_SALE) and order.status not in FINAL:
+                self._flattened_once(order, after)
         for plan_id in {after.orders[order_id].plan_id for order_id in touched}:
             if plan_id is not None:
                 self._sold_once(plan_id, after)
@@ -118,6 +121,13 @@ class Monitor:
         for event in new:
             self._fill(order, books, event.payload["trade_id"])
 
+    def _flattened_once(self, order: Order, books: Books) -> None:
+        """A kill switch has one sale at work for what a run, or a person, holds of a symbol."""
+        place = (order.account_id, order.run_id, order.symbol)
+        sales = (o for o in books.working.values() if o.intent_key.startswith(KILL_SALE))
+        if sum((o.account_id, o.run_id, o.symbol) == place for o in sales) > 1:
+            self._fail("flatten", f"two orders flatten what {order.run_id or 'a person'} holds of {order.symbol}")
+
     def _sold_once(self, plan_id: int, books: Books) -> None:
         """The working sales of a plan sell no more than its run holds; of a pair one leg cancels the other."""
         orders = [books.orders[order_id] for order_id in books.of_plan[plan_id]]
@@ -130,12 +140,15 @@ class Monitor:
              if any(o.status not in FINAL for o in legs)), ZERO,
         )  # fmt: skip
         plan = books.plans[plan_id]
-        run, base = (plan.account_id, plan.run_id, plan.symbol), books.rules[plan.symbol].base_asset
-        upset = any(kind in ("LATE_FILL", "RESURRECTED") and a == run[0] for kind, _, a, _ in books.incidents)
-        lost = any(tuple(place) == run for *place, _ in books.taken) or base == "BNB"  # fees may eat what is sold
-        if still > self._positions.get(run, FLAT).quantity and not upset and not lost:
-            held = self._positions.get(run, FLAT).quantity
+        run = (plan.account_id, plan.run_id, plan.symbol)
+        held = self._positions.get(run, FLAT).quantity
+        if still > held and not self._is_upset(run, books):
             self._fail("plan", f"orders that sell {still} work for plan {plan_id}, whose run holds {held}")
+
+    def _is_upset(self, run: tuple[int, int, str], books: Books) -> bool:
+        """Whether a run may have fewer coins than its plan could know: late fills, sales elsewhere, fees in its coin."""
+        told = any(kind in ("LATE_FILL", "RESURRECTED") and a == run[0] for kind, _, a, _ in books.incidents)
+        return told or books.rules[run[2]].base_asset == "BNB" or any(tuple(p) == run for *p, _ in books.taken)
 
     def _fill(self, order: Order, books: Books, trade_id: int) -> None:
         """I6 against the exchange's own book, I8 and I9 with the monitor's own arithmetic."""
@@ -167,6 +180,8 @@ class Monitor:
         )
         self._positions[run] = position
         self._cash[run] = self._cash.get(run, ZERO) + quote
+        if run[1] and position.quantity < 0 and order.side is Side.SELL and not self._is_upset(run, books):
+            self._fail("oversold", f"run {run[1]} of account {run[0]} sold what it does not hold: {position.quantity}")
         if position.realised - position.cost != self._cash[run]:
             self._fail("I9", f"position {run}: realised {position.realised} − cost {position.cost} ≠ {self._cash[run]}")
 
@@ -288,7 +303,7 @@ class Monitor:
         came = dict(self.external)
         for account_id, line in self.lines.items():
             found += self._not_adopted(account_id, line, books, came)
-        return found + self._external_differ(books, came) + self._unprotected(books)
+        return found + self._external_differ(books, came) + self._unprotected(books) + not_carried_out(books)
 
     def _not_adopted(
         self, account_id: int, line: Line, books: Books, came: dict[tuple[int, str], Decimal]

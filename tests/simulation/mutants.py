@@ -11,16 +11,21 @@ from app.services.exchange.protocol import (
     AskingFailed,
     CancelRejected,
     Confirmed,
+    ListOutcome,
     NoInformation,
     NotVisible,
+    OcoRequest,
     OrderRequest,
     PlaceOutcome,
     QueryOutcome,
     Refused,
     Unknown,
 )
-from app.services.execution import bookkeeping
+from app.services.execution import bookkeeping, foreign, kill_action, plan_moves
 from app.services.execution.bookkeeping import Step
+from app.services.execution.plan_moves import Move, PlacePart, PlanFacts
+from app.services.execution.store import PlanRecord
+from app.services.execution.store_reconciling import Adjustment
 from app.services.execution.submit import SubmitSettings, Submitter
 from tests.simulation.database import Database, SimStore, SimTransaction
 from tests.simulation.wire import SimSession
@@ -67,7 +72,7 @@ class CountsNotFound(Submitter):
         self._missed[order.id] = self._missed.get(order.id, 0) + 1
         if self._missed[order.id] < 3 or order.exchange_order_id is not None:
             return order
-        return await self._refuse(order, "NOT_FOUND", "not found three times")
+        return await self._refuse([order], "NOT_FOUND", "not found three times")
 
 
 class _Changed:
@@ -201,6 +206,45 @@ class TakesErrorsForNotFound(SimSession):
             return []
 
 
+class ResendsPairs(SimSession):
+    """After an unknown outcome both legs of a pair are sent once more."""
+
+    async def place_oco(self, request: OcoRequest, *, signed_timestamp_ms: int, recv_window_ms: int) -> ListOutcome:
+        outcome = await super().place_oco(
+            request, signed_timestamp_ms=signed_timestamp_ms, recv_window_ms=recv_window_ms
+        )
+        if isinstance(outcome, Unknown):
+            now_ms = self._exchange._now_ms()
+            return await super().place_oco(request, signed_timestamp_ms=now_ms, recv_window_ms=recv_window_ms)
+        return outcome
+
+
+_arrange = plan_moves._arrange
+
+
+def _forgets_to_replace(plan: PlanRecord, facts: PlanFacts, working: Any) -> Move:
+    """A stop that has risen is taken away, and the plan counts as protected."""
+    move = _arrange(plan, facts, working)
+    if isinstance(move.act, PlacePart) and plan_moves._is_trailed(plan, facts):
+        return Move(replace(plan, state=plan_moves.PROTECTED))
+    return move
+
+
+class BooksAdjustmentsTwice(SimStore):
+    """What came from elsewhere is booked whenever somebody finds it."""
+
+    def transaction(self) -> Any:
+        return _Changed(super().transaction(), self._twice)
+
+    def _twice(self, tx: SimTransaction) -> None:
+        adjust = tx.adjust
+
+        async def twice(adjustment: Adjustment) -> bool:
+            return await adjust(replace(adjustment, change=2 * adjustment.change))
+
+        tx.adjust = twice  # type: ignore[method-assign]
+
+
 _SHORT = SubmitSettings(engine_timeout_ms=0, visibility_margin_ms=20_000)
 MUTANTS: Mapping[str, Parts] = {
     "new id on retry": Parts(session=ResendsWithANewId),
@@ -213,4 +257,9 @@ MUTANTS: Mapping[str, Parts] = {
     "-2011 taken as cancelled": Parts(submitter=TakesUnknownOrderForCancelled),
     "fills of a CANCELED order dropped": Parts(store=DropsFillsOfCancelled),
     "REST error taken as not-found": Parts(session=TakesErrorsForNotFound),
+    "both legs of a pair resent": Parts(session=ResendsPairs),
+    "trail cancels without replacing": Parts(instead=((plan_moves, "_arrange", _forgets_to_replace),)),
+    "flatten sells twice": Parts(instead=((kill_action, "_sells", lambda order, holding: False),)),
+    "foreign trade booked as ours": Parts(instead=((foreign, "is_ours", lambda report: True),)),
+    "adjustment booked twice": Parts(store=BooksAdjustmentsTwice),
 }

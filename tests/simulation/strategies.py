@@ -32,7 +32,7 @@ LADDERS: tuple[tuple[dict[str, Any], ...], ...] = (
     ({"pct": "0.5", "close_pct": 50}, {"pct": "1.5", "close_pct": 50}),
     ({"r": "1", "close_pct": 40},),
 )
-TRAILS: tuple[dict[str, str] | None, ...] = (None, None, {"pct": "1"}, {"r": "0.5"})
+TRAILS: tuple[dict[str, str] | None, ...] = (None, {"pct": "0.4"}, {"pct": "1"}, {"r": "0.5"})
 HELD = (PlanState.PROTECTING.value, PlanState.PROTECTED.value)
 
 

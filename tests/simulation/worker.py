@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from app.domain.clock import Ids
@@ -35,6 +36,7 @@ class Parts:
     submitter: Callable[..., Submitter] = Submitter
     session: Callable[[Line], SimSession] = SimSession
     settings: SubmitSettings = SubmitSettings()  # noqa: RUF009 — frozen
+    instead: tuple[tuple[ModuleType, str, Any], ...] = ()  # (module, name, what stands there instead)
 
 
 class SimWorker:

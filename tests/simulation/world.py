@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Coroutine
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
+from unittest import mock
 
 from app.domain.symbols import SymbolRules
 from app.services.exchange.fake import FakeExchange
@@ -364,8 +366,11 @@ def simulate(seed: int, parts: Parts | None = None, *, keep_trace: bool = False)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     trace = Trace(keep_trace)
     swallowed()  # by the world before
-    world = World(seed, parts or Parts(), trace)
-    with world.loop:
+    parts = parts or Parts()
+    world = World(seed, parts, trace)
+    with world.loop, ExitStack() as changed:
+        for module, name, instead in parts.instead:
+            changed.enter_context(mock.patch.object(module, name, instead))
         world.run()
     for life in (world.life, world.web, *world.stopped):
         world.loop.kill(life)
