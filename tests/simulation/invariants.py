@@ -146,7 +146,7 @@ class Monitor:
             self._fail("plan", f"orders that sell {still} work for plan {plan_id}, whose run holds {held}")
 
     def _is_upset(self, run: tuple[int, int, str], books: Books) -> bool:
-        """Whether a run may have fewer coins than its plan could know: late fills, sales elsewhere, fees in its coin."""
+        """Whether a run may have fewer coins than its plan can know: late fills, sales elsewhere, fees in its coin."""
         told = any(kind in ("LATE_FILL", "RESURRECTED") and a == run[0] for kind, _, a, _ in books.incidents)
         return told or books.rules[run[2]].base_asset == "BNB" or any(tuple(p) == run for *p, _ in books.taken)
 
