@@ -33,7 +33,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-candles = typer.Typer(help="Import candles and list what there is.", no_args_is_help=True)
+candles = typer.Typer(help="Download and import candles, and list what there is.", no_args_is_help=True)
 user = typer.Typer(help="Create users, list them, help one who forgot the password.", no_args_is_help=True)
 
 _RUN = "Run"
@@ -181,6 +181,25 @@ def list_candles() -> None:
     _say("\n".join(map(_described, views)) or "No candles were imported yet: see `plumbline candles import --help`.")
 
 
+@candles.command("download")
+def download(
+    symbol: Annotated[str, typer.Option(help="The symbol, for example BTCUSDT.", show_default=False)],
+    timeframe: Annotated[str, typer.Option(help="1s, 1m, 5m, 15m, 1h, 4h, 1d …", show_default=False)],
+    start: Annotated[str, typer.Option("--from", help="First UTC day or moment, like 2024-01-31.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The CSV to write, or to go on with.", show_default=False)],
+    end: Annotated[str, typer.Option("--to", help="UTC day or moment to stop before; now unless given.")] = "",
+    exchange: Annotated[str, typer.Option(help="live, testnet or paper.")] = "live",
+) -> None:
+    """Download an exchange's candles into a file. Interrupted, the same command goes on where it stopped."""
+    from app.candle_download import download_to_file
+
+    kept = download_to_file(
+        exchange=exchange, symbol=symbol, timeframe=timeframe, start=start, end=end, path=out, say=_progress
+    )
+    sys.stderr.write("\n")
+    _say(f"{out} holds {kept:,} candles of {symbol.upper()} {timeframe}.")
+
+
 @user.command("create")
 def create_user(
     email: Annotated[str, typer.Argument(help="The e-mail address to sign in with.", show_default=False)],
@@ -248,6 +267,11 @@ def main() -> None:
 
 def _say(line: str) -> None:
     print(line, flush=True)
+
+
+def _progress(line: str) -> None:
+    sys.stderr.write(f"\r\x1b[K{line}" if sys.stderr.isatty() else f"{line}\n")
+    sys.stderr.flush()
 
 
 async def _audit(session: AsyncSession, action: str, details: dict[str, str]) -> None:
