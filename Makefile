@@ -6,10 +6,10 @@ INSTALLED := .venv/.installed
 COMMAND := $(BIN)/plumbline
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit chaos-rounds chaos simulate e2e doctor lock clean
+.PHONY: help run test lint unit chaos-rounds chaos simulate e2e doctor lock clean bench bench-backtest paper-kills
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(COMMAND)  ## start everything and print where to open it (PORT, DATA_DIR, DATABASE_URL are honoured)
 	@exec $(COMMAND) up
@@ -36,8 +36,11 @@ simulate: $(COMMAND)  ## seeded worlds of faults: SEEDS=20000, or SEED=n with it
 e2e: $(COMMAND)  ## the tests of the whole, in a browser (a process of their own: Playwright and asyncio do not mix)
 	@CHROMIUM="$$($(BIN)/python tests/e2e/browser.py)" && export CHROMIUM && $(BIN)/pytest tests/e2e $(ARGS)
 
-bench: $(COMMAND)  ## measure the paper exchange (QUICK=1: a shorter run)
+bench: $(COMMAND)  ## measure the paper exchange (QUICK=1: a shorter run); the backtester: bench-backtest
 	$(BIN)/python -m benchmarks.paper_exchange $(if $(QUICK),--quick)
+
+bench-backtest: $(COMMAND)  ## measure the backtester beside other engines (QUICK=1: alone)
+	$(BIN)/python -m benchmarks.backtest $(if $(QUICK),--quick)
 
 paper-kills: $(COMMAND)  ## kill a loaded paper exchange a hundred times and compare its books (KILLS=n)
 	$(BIN)/python -m benchmarks.paper_kills --kills $(or $(KILLS),100)
