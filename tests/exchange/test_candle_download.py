@@ -79,9 +79,9 @@ def test_a_download_is_read_back_bit_for_bit_with_its_gaps(tmp_path: Path) -> No
     assert download(Candles(missing={4, 5}), path, hours=35) == 33
     with path.open("rb") as stream:
         parsed = parse_candles(stream, filename="c.csv", symbol="BTCUSDT", timeframe="1h")
-    assert len(parsed.columns) == 33
-    assert parsed.columns.low[0] == 0.1 + 0.2
-    assert (parsed.columns.close[-1], parsed.columns.volume[-1]) == (1.0 + 34 / 70, 1e-7 * 34)
+    assert len(parsed.candles) == 33
+    assert parsed.candles.low[0] == 0.1 + 0.2
+    assert (parsed.candles.close[-1], parsed.candles.volume[-1]) == (1.0 + 34 / 70, 1e-7 * 34)
 
 
 def test_an_interrupted_download_goes_on_and_drops_only_a_torn_line(tmp_path: Path) -> None:
