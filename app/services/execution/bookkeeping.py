@@ -281,9 +281,12 @@ def apply_report(
 
 
 def is_old_news(order: Order, report: ExchangeReport) -> bool:
-    """Whether a report about a working order only says what the book says already; then it need not be locked."""
-    is_working = order.status in (S.OPEN, S.PARTIALLY_FILLED, S.CANCELING) and report.status in WORKING_WORDS
-    return is_working and order.exchange_order_id == report.exchange_order_id and order.filled == report.executed
+    """Whether a report only says what the book says already; then the order need not be locked."""
+    if order.exchange_order_id != report.exchange_order_id or order.filled != report.executed:
+        return False
+    if order.status in FINAL:
+        return FINAL_WORDS.get(report.status) is order.status
+    return order.status in (S.OPEN, S.PARTIALLY_FILLED, S.CANCELING) and report.status in WORKING_WORDS
 
 
 def apply_trades(

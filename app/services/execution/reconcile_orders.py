@@ -165,9 +165,11 @@ class OrderLooks:
         async with self._store.transaction() as tx:
             symbols = await tx.symbols_traded(result.account_id, since_ms)
         for symbol in symbols:
-            for report in await session.orders_since(symbol, since_ms):
-                async with self._store.transaction() as tx:
-                    known = await tx.order_by_client_id(result.account_id, report.client_order_id)
+            reports = await session.orders_since(symbol, since_ms)
+            async with self._store.transaction() as tx:
+                ours = await tx.orders_named(result.account_id, [report.client_order_id for report in reports])
+            for report in reports:
+                known = ours.get(report.client_order_id)
                 if known is None and foreign.is_ours(report):
                     await self._strangers.recover(result, report)
                 elif known is not None and known.status is not OrderStatus.REJECTED:

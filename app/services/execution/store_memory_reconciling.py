@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.domain.errors import require
 from app.domain.money import ZERO
-from app.domain.orders import IN_FLIGHT, OrderStatus
+from app.domain.orders import IN_FLIGHT, Order, OrderStatus
 from app.models.execution import AccountState
 from app.models.reconciling import DifferenceState
 from app.services.execution.store_reconciling import Adjustment, DifferenceRecord, PassResult, RunHolding
@@ -77,6 +77,10 @@ class MemoryReconciling:
     async def adjustments(self, account_id: int, reference: str) -> Sequence[Adjustment]:
         found = self.books.adjustments.items()
         return [a for (owner, _, named), a in sorted(found) if (owner, named) == (account_id, reference)]
+
+    async def orders_named(self, account_id: int, client_order_ids: Collection[str]) -> Mapping[str, Order]:
+        known = ((name, self.books.order_ids.get((account_id, "client", name))) for name in client_order_ids)
+        return {name: self.books.orders[number] for name, number in known if number is not None}
 
     async def books_begin_ms(self, account_id: int) -> int:
         return self.books.begins_ms.get(account_id, 0)

@@ -13,11 +13,12 @@ from sqlmodel import col
 
 from app.database.hints import tell_browsers, wake_worker
 from app.domain.clock import to_datetime, to_ms
-from app.domain.orders import IN_FLIGHT, OrderStatus
+from app.domain.orders import IN_FLIGHT, Order, OrderStatus
 from app.models.execution import Account, AccountState, FillRow, Incident, OrderRow, ReconciliationPass, SymbolRow
 from app.models.portfolio import AdjustmentKind, BalanceAdjustment, PositionRow
 from app.models.reconciling import Difference, DifferenceState, TradeCursor
 from app.models.strategy import Run, RunState, StopMode
+from app.services.execution.rows import order_of
 from app.services.execution.store_reconciling import Adjustment, DifferenceRecord, PassResult, RunHolding
 from app.services.portfolio.projection import book_adjustment, book_taken
 
@@ -123,6 +124,11 @@ class PostgresReconciling:
             )
             for row in found
         ]
+
+    async def orders_named(self, account_id: int, client_order_ids: Collection[str]) -> Mapping[str, Order]:
+        named = (col(OrderRow.account_id) == account_id, col(OrderRow.client_order_id).in_(list(client_order_ids)))
+        fresh = select(OrderRow).where(*named).execution_options(populate_existing=True)
+        return {row.client_order_id: order_of(row) for row in await self.session.scalars(fresh)}
 
     async def books_begin_ms(self, account_id: int) -> int:
         when = func.coalesce(col(BalanceAdjustment.occurred_at), col(BalanceAdjustment.recorded_at))

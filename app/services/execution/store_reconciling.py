@@ -136,6 +136,10 @@ class ReconcilingTransaction(Protocol):
         """What was booked under a reference."""
         ...
 
+    async def orders_named(self, account_id: int, client_order_ids: Collection[str]) -> Mapping[str, Order]:
+        """Orders with these client order ids, by them, not locked."""
+        ...
+
     async def books_begin_ms(self, account_id: int) -> int:
         """When the opening balances were booked: what happened before is in them."""
         ...
