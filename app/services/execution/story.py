@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 #: Who brought the knowledge, as it stands behind "found FILLED 12:00:09".
@@ -19,6 +19,8 @@ _TOLD = {
     "reconciler": "by reconciliation",
     "operator": "by an operator",
 }
+#: A look at an order and at its trades takes no longer.
+_ONE_LOOK = timedelta(seconds=2)
 _FINAL = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED"})
 #: What shows that the exchange has, or has not, the order.
 _SETTLES = frozenset({"acknowledged", "rejected", "expired", "resurrected", "reconciled", "canceled"})
@@ -69,11 +71,11 @@ def _never_sent(events: Sequence[Told]) -> str:
 
 
 def _told_at_once(events: Sequence[Told], first: int) -> list[Told]:
-    """The events that one answer, report or look brought: they share their source and their moment."""
+    """The events that one answer, report or look brought, the trades fetched for it included."""
     begun = events[first]
     group = [begun]
     for event in events[first + 1 :]:
-        if (event.source, event.occurred_at) != (begun.source, begun.occurred_at):
+        if event.source != begun.source or event.occurred_at - begun.occurred_at > _ONE_LOOK:
             break
         group.append(event)
     return group
@@ -87,9 +89,8 @@ def _outcome(group: list[Told], day: datetime, *, unanswered: bool) -> str:
     if first.kind == "expired" and first.payload.get("code") == "NEVER_ARRIVED":
         return f"no answer, given up {_short(first.occurred_at, day)}: {reason}"
     if unanswered or first.source == "reconciler":
-        silence = "no answer" if unanswered else "no answer on record"
         who = _FOUND.get(first.source, f"by {first.source}")
-        return f"{silence}, found {last.to_status} {_short(last.occurred_at, day)} {who}"
+        return f"no answer, found {last.to_status} {_short(last.occurred_at, day)} {who}"
     return f"{last.to_status} {_exact(last.occurred_at)} {_TOLD.get(first.source, f'by {first.source}')}"
 
 

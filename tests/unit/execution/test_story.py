@@ -89,7 +89,7 @@ def _ms(at_s: float) -> int:
 
 
 def test_an_answer_that_was_lost_and_an_order_that_was_found() -> None:
-    life = Life().sent().unanswered(13.1).told(9.0, RECONCILER, "FILLED", (1, "0.4"), (2, "0.6"))
+    life = Life().sent().told(9.0, RECONCILER, "FILLED", (1, "0.4"), (2, "0.6"))
     assert life.words == "Sent 12:00:01.120, no answer, found FILLED 12:00:09 by reconciliation"
 
 
@@ -111,7 +111,9 @@ def test_an_answer_that_was_lost_and_an_order_that_was_found() -> None:
          "Sent 12:00:01.120, no answer, found OPEN 12:00:14 by the exchange's stream; "
          "FILLED 12:01:30 by the exchange's stream"),
         (Life().sent().told(60, RECONCILER, "NEW"),
-         "Sent 12:00:01.120, no answer on record, found OPEN 12:01:00 by reconciliation"),
+         "Sent 12:00:01.120, no answer, found OPEN 12:01:00 by reconciliation"),
+        (Life().sent().unanswered(13).told(14.2, RECONCILER, "NEW").told(14.9, RECONCILER, "FILLED", (1, "1")),
+         "Sent 12:00:01.120, no answer, found FILLED 12:00:14 by reconciliation"),
         (Life().sent().told(1.2, STREAM, "NEW").told(1.2, EXECUTOR, "NEW"),
          "Sent 12:00:01.120, OPEN 12:00:01.200 by the exchange's stream"),
         (Life().sent().told(1.3, EXECUTOR, "NEW").cancel_asked(20).told(20.2, EXECUTOR, "CANCELED"),
