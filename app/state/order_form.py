@@ -70,7 +70,7 @@ class OrderFormState(rx.State):
             self.last = "No price is known." if symbol else ""
             return
         age = words.ago(newest.priced_at, unit.now)
-        self.last = f"Last price {words.price(newest.price)}, as of {words.clock_time(newest.priced_at)} UTC, {age}"
+        self.last = f"{words.price(newest.price)} at {words.clock_time(newest.priced_at)}, {age}"
 
     @handler
     async def choose_account(self, account: str) -> None:
