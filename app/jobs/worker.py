@@ -382,9 +382,12 @@ class Worker:
     async def _record_drift(self, sample: OffsetSample) -> None:
         """Keep the offset where the pages and `/health` find it; beyond 5 s a person has to look."""
         await self._lease.set_clock(sample.offset_ms)
-        if verdict(sample.offset_ms) is ClockVerdict.BLOCK:
-            async with self._store.transaction() as tx:
-                await tx.add_incident("CLOCK_DRIFT", "the clock differs from the exchange's by more than 5 s")
+        async with self._store.transaction() as tx:
+            if verdict(sample.offset_ms) is ClockVerdict.BLOCK:
+                words = f"the clock differs from the exchange's by {sample.offset_ms / 1000:+.1f} s: no new orders"
+                await tx.add_incident("CLOCK_DRIFT", words, key="clock")
+            else:
+                await tx.close_incidents("CLOCK_DRIFT", key="clock")
 
     async def _reconcile_on_hint(self) -> None:
         """Accounts that somebody wants compared: the rows say which, the hint only when to look."""

@@ -42,6 +42,8 @@ async def health(request: Request, caller: Everybody) -> JSONResponse:
         return _down("STARTING", error.message)
     body: dict[str, Any] = {"status": "ok" if found.ok else "unavailable", **to_json(found)}
     body["reason"] = sentence(found.reason) if found.reason else ""
+    if found.clock_offset_ms is not None:
+        body["time_drift_seconds"] = found.clock_offset_ms / 1000
     return JSONResponse(body, status_code=200 if found.ok else 503)
 
 
