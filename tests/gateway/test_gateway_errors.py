@@ -34,6 +34,8 @@ from app.services.container import AppServices, get_services
 async def test_health_is_200_only_while_the_execution_service_is_healthy(
     client: httpx.AsyncClient, healthy: None, migrator_sessions: Sessions, clock: StillClock
 ) -> None:
+    async with migrator_sessions.begin() as session:
+        await session.execute(text("UPDATE execution.worker_lease SET clock_offset_ms = -1250"))
     fine = await client.get("/health")
     clock.advance(60)
     stale = await client.get("/health")
@@ -45,6 +47,7 @@ async def test_health_is_200_only_while_the_execution_service_is_healthy(
     recovering = await client.get("/health")
 
     assert (fine.status_code, fine.json()["status"], fine.json()["state"]) == (200, "ok", "HEALTHY")
+    assert fine.json()["time_drift_seconds"] == -1.25
     assert (stale.status_code, stale.json()["state"]) == (503, "STALE")
     assert "60 s" in stale.json()["reason"]
     assert (recovering.status_code, recovering.json()["state"]) == (503, "RECOVERING")
