@@ -13,10 +13,11 @@ from sqlalchemy import delete, update
 
 from app.domain.clock import to_datetime
 from app.domain.errors import Conflict, InvalidInput
-from app.domain.orders import Order, OrderStatus, OrderType, Side
+from app.domain.orders import EventSource, Order, OrderStatus, OrderType, Side
 from app.models.analytics import Price
 from app.models.execution import Account
 from app.models.strategy import Run, StrategyRow, StrategyVersion
+from app.services.execution.intents import OrderDraft, Owner, commit_intent
 from app.services.execution.kill_action import Deed, DeedKind, decide, engage, facts_of, obey, release
 from app.services.execution.store import PlanRecord, Transaction
 from app.services.execution.store_memory import MemoryStore
@@ -252,6 +253,36 @@ async def test_a_plan_is_told_to_leave_and_its_stop_is_its_own_to_cancel(world: 
     assert left.exit_reason == "kill_switch"
     assert (await order_of(world, other)).status is S.OPEN, "an order by hand is not the run's"
     assert await look(world) == 0
+
+
+async def test_the_stop_of_a_plan_that_a_person_took_over_is_cancelled_before_the_sale(
+    world: World, run_id: int
+) -> None:
+    plan = await protected(world, run_id)
+    entry = await of_plan(world, plan, "entry", Side.BUY, type=OrderType.MARKET, quantity=D(1))
+    await hear(world, entry, report(entry, "FILLED", (1, "1")))
+    stop = await of_plan(world, plan, "stop", Side.SELL, type=OrderType.STOP_LOSS, quantity=D("2.9"), stop_price=D(90))
+    await hear(world, stop, report(stop, "NEW"))
+    async with world.store.transaction() as tx:
+        await tx.save_plan(replace(plan, state="CLOSED"))
+    kept = await rehearse(world, "cancel_all")
+    await switch_on(world, "flatten", "run", run_id)
+
+    assert [(deed.kind, deed.order and deed.order.id) for deed in kept] == [(DeedKind.KEEP, stop.id)]
+    assert await look(world) == 1
+    assert (await order_of(world, stop)).status is S.CANCELING
+    await hear(world, await order_of(world, stop), report(stop, "CANCELED"))
+    assert await look(world) == 1
+    (sale,) = await new_orders(world)
+    assert (sale.run_id, sale.plan_id, sale.quantity) == (run_id, None, D("0.999"))
+
+
+async def of_plan(world: World, plan: PlanRecord, key: str, side: Side, **what: Any) -> Order:
+    draft = OrderDraft(world.account_id, "BTCUSDT", side, **what)
+    owner = Owner(EventSource.PLAN, run_id=plan.run_id, plan_id=plan.id)
+    async with world.store.transaction() as tx:
+        order = await commit_intent(tx, draft, intent_key=key, owner=owner, clock=world.clock, ids=world.ids)
+    return await submit(world, order)
 
 
 async def test_the_switch_of_a_strategy_covers_its_runs_and_nobody_else(world: World, run_id: int) -> None:

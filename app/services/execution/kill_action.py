@@ -103,9 +103,10 @@ def decide(action: str, facts: ScopeFacts) -> list[Deed]:
 
 
 def _about_order(action: str, order: Order, facts: ScopeFacts) -> Deed | None:
-    """None: the order is told of with what it sells."""
+    """None: the order is told of with what it sells. One whose plan a person took over is like one by hand."""
     what = f"order {order.id} ({describe(order)})"
-    if order.is_exit:
+    of_plan = any(plan.id == order.plan_id for plan in facts.plans)
+    if order.is_exit and (of_plan or order.plan_id is None):
         return None
     if order.status is OrderStatus.CANCELING:
         return Deed(DeedKind.WAIT, f"{what} is being cancelled{_why_not_yet(order, facts)}", order.account_id, order)
@@ -128,11 +129,16 @@ def _why_kept(action: str, order: Order, facts: ScopeFacts) -> str:
     if is_sale and order.type is OrderType.MARKET:
         return "sells at market and goes on"
     if action == KillAction.CANCEL_ALL and is_sale:
-        if order.type in _STOPS:
+        if is_stop(order):
             return "stays: it protects what is held"
         if order.id > facts.until_order_id:
             return "stays: it was placed after the switch was engaged, and a sale is never refused"
     return ""
+
+
+def is_stop(order: Order) -> bool:
+    """Whether a sale protects what is held, by itself or as a leg of a pair, which the exchange ends together."""
+    return order.side is Side.SELL and (order.type in _STOPS or order.list_client_order_id is not None)
 
 
 def _why_not_yet(order: Order, facts: ScopeFacts) -> str:

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.clock import Clock
-from app.domain.orders import FINAL, EventSource, OrderType
+from app.domain.orders import FINAL, EventSource
 from app.models.execution import KillAction, KillScope
 from app.services.execution import kill_action
 from app.services.execution.intents import request_cancel
 from app.services.execution.kill_action import Deed, DeedKind
 from app.services.execution.store_postgres import PostgresTransaction
 from app.services.ownership import owned_account
-
-_STOPS = frozenset({OrderType.STOP_LOSS, OrderType.STOP_LOSS_LIMIT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ async def cancel_all_orders(
 
 
 def _is_hand_stop(deed: Deed) -> bool:
-    return deed.order is not None and deed.kind is DeedKind.KEEP and deed.order.type in _STOPS
+    return deed.order is not None and deed.kind is DeedKind.KEEP and kill_action.is_stop(deed.order)
 
 
 def _symbol(deed: Deed) -> str | None:
