@@ -10,10 +10,9 @@ import os
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy import delete, insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
@@ -33,6 +32,7 @@ from app.jobs.order_lanes import OrderLanes
 from app.jobs.paper_markets import PaperMarkets
 from app.jobs.reconciling import Rounds
 from app.jobs.recovery import Recovery
+from app.jobs.schedule import Job, schedule
 from app.jobs.strategy_tick import StrategyTicker, stop_runs_after_recovery
 from app.logs import get_logger
 from app.models.execution import AccountKind, Notice, ServiceState
@@ -124,10 +124,9 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             renewer = group.create_task(self._renew())
             listener = group.create_task(self._listener.run())
-            recovered = await self._recover_all()
             tasks = [renewer, listener]
-            scheduler = self._scheduler()
-            if recovered:
+            scheduler = schedule(self._board, self._jobs(), now=to_datetime(self._clock.now_ms()))
+            if await self._unless_stopped(self._recover_all()):
                 scheduler.start()
                 tasks += [group.create_task(forever(name, loop)) for name, loop in self._loops().items()]
                 tasks.append(group.create_task(self._watchdog()))
@@ -143,6 +142,16 @@ class Worker:
         await self._control.close()
         await self._lease.set_state(ServiceState.STOPPED, "stopped on purpose")
         log.info("worker stopped")
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, bool]) -> bool:
+        """What comes of the work; False, and the work given up, when asked to stop before it is done."""
+        doing, stopping = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
+            return doing.result() if doing.done() else False
+        finally:
+            stopping.cancel()
+            doing.cancel()
 
     def _put_together(self) -> None:
         settings = self._settings
@@ -170,7 +179,7 @@ class Worker:
             clock_of=lambda account_id: self._exchange_of(account_id).clock,
         )
         trading = self._account_work.trading
-        reconciler = Reconciler(self._store, trading, self._submitter, self._clock)
+        reconciler = Reconciler(self._store, trading, self._submitter, self._clock, self._ids)
         self._rounds = Rounds(
             self._store,
             reconciler,
@@ -329,34 +338,19 @@ class Worker:
             "reconciliation on demand": self._reconcile_on_hint,
         }
 
-    def _scheduler(self) -> AsyncIOScheduler:
-        """The ticker: UTC intervals only, runs merged when late, each job under a deadline."""
-        scheduler = AsyncIOScheduler(
-            timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1}
-        )
-        jobs: list[tuple[str, Callable[[], Awaitable[None]], int, float]] = [
-            ("reconciliation", self._rounds.minute, RECONCILE_EVERY_S, 55),
-            ("clock sync", self._exchanges.sync_clocks, CLOCK_EVERY_S, 20),
-            ("price refresh", lambda: self._each_market(MarketWork.refresh_prices), PRICES_EVERY_S, 4),
-            ("paper market status", self._paper_markets.refresh, PRICES_EVERY_S, 4),
-            ("candle ingest", lambda: self._each_market(MarketWork.ingest), 60, 50),
-            ("trading rules", lambda: self._each_market(MarketWork.refresh_rules), 600, 60),
-            ("keys", self._key_work.look_again, 3600, 300),
-            ("strategy tick", self._tick, TICK_EVERY_S, 30),
-            ("hourly snapshot", self._snapshot, 60, 50),
-            ("retention", self._retain, 3600, 300),
+    def _jobs(self) -> list[Job]:
+        return [
+            Job("reconciliation", self._rounds.minute, RECONCILE_EVERY_S, 55),
+            Job("clock sync", self._exchanges.sync_clocks, CLOCK_EVERY_S, 20),
+            Job("price refresh", lambda: self._each_market(MarketWork.refresh_prices), PRICES_EVERY_S, 4),
+            Job("paper market status", self._paper_markets.refresh, PRICES_EVERY_S, 4),
+            Job("candle ingest", lambda: self._each_market(MarketWork.ingest), 60, 50),
+            Job("trading rules", lambda: self._each_market(MarketWork.refresh_rules), 600, 60),
+            Job("keys", self._key_work.look_again, 3600, 300),
+            Job("strategy tick", self._tick, TICK_EVERY_S, 30),
+            Job("hourly snapshot", self._snapshot, 60, 50),
+            Job("retention", self._retain, 3600, 300),
         ]
-        for name, work, seconds, deadline_s in jobs:
-            now = to_datetime(self._clock.now_ms())
-            scheduler.add_job(
-                self._board.job(name, work, deadline_s=deadline_s),
-                "interval",
-                seconds=seconds,
-                id=name,
-                next_run_time=now if seconds <= 60 else now + timedelta(seconds=seconds),
-                timezone="UTC",
-            )
-        return scheduler
 
     async def _renew(self) -> None:
         """Keep the lease well within its life; a lease that is lost ends the worker."""
