@@ -36,8 +36,10 @@ simulate: $(COMMAND)  ## seeded worlds of faults: SEEDS=20000, or SEED=n with it
 e2e: $(COMMAND)  ## the tests of the whole, in a browser (a process of their own: Playwright and asyncio do not mix)
 	@CHROMIUM="$$($(BIN)/python tests/e2e/browser.py)" && export CHROMIUM && $(BIN)/pytest tests/e2e $(ARGS)
 
-bench: $(COMMAND)  ## measure the paper exchange (QUICK=1: a shorter run); the backtester: bench-backtest
+bench: $(COMMAND)  ## measure the paper exchange and execution (QUICK=1: a shorter run); the backtester: bench-backtest
 	$(BIN)/python -m benchmarks.paper_exchange $(if $(QUICK),--quick)
+	@for what in order_path throughput recovery weight_budget; do \
+	    $(BIN)/python -m benchmarks.$$what $(if $(QUICK),--quick) || exit 1; done
 
 bench-backtest: $(COMMAND)  ## measure the backtester beside other engines (QUICK=1: alone)
 	$(BIN)/python -m benchmarks.backtest $(if $(QUICK),--quick)

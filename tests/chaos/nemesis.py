@@ -100,7 +100,7 @@ class Nemesis:
         with stack.second_worker() as second:
             try:
                 wait_for(lambda: int(stack.health()[1].get("epoch", 0)) > epoch and stack.healthy(),
-                         "the second worker takes over", within_s=40, every_s=0.2)  # fmt: skip
+                         "the second worker takes over", within_s=90, every_s=0.2)  # fmt: skip
                 self._say("the second worker trades; the first wakes")
             finally:
                 if stopped is not None:
