@@ -11,12 +11,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.domain.clock import Clock
+from app.jobs.guard import FAULTS, TRANSIENT, end_if_fenced
+from app.logs import get_logger
 from app.models.execution import Plan, PlanState
 from app.models.strategy import Run
 from app.services.execution.protection import Candle, trailed
 from app.services.execution.store_postgres import PostgresStore
 from app.services.market.candles import read_candles
 from app.services.strategy import CandleColumns
+
+log = get_logger(__name__)
 
 #: States in which a stop may be moved: the position is held and not on its way out.
 _HELD = (PlanState.PROTECTING.value, PlanState.PROTECTED.value)
@@ -50,17 +54,25 @@ async def trail_plans(store: PostgresStore, venue_of: VenueOf, clock: Clock) -> 
     async with store.sessions.begin() as session:
         found = (await session.execute(trailing_plans())).all()
     for row, run in found:
-        async with store.sessions.begin() as session:
-            candles = await read_candles(
-                session,
-                venue=await venue_of(session, run),
-                symbol=row.symbol,
-                timeframe=run.timeframe,
-                start_ms=None if row.trailed_ms is None else row.trailed_ms + 1,
-                limit=MOST_CANDLES,
-            )
-        if len(candles):
-            await _trail(store, row.id or 0, _seen(candles), clock)
+        try:
+            candles = await _candles(store, row, run, venue_of)
+            if len(candles):
+                await _trail(store, row.id or 0, _seen(candles), clock)
+        except (*TRANSIENT, *FAULTS) as error:  # one plan takes nothing from the others; the next look tries again
+            end_if_fenced(error)
+            log.error("a plan could not be trailed", plan_id=row.id, error=repr(error))
+
+
+async def _candles(store: PostgresStore, row: Plan, run: Run, venue_of: VenueOf) -> CandleColumns:
+    async with store.sessions.begin() as session:
+        return await read_candles(
+            session,
+            venue=await venue_of(session, run),
+            symbol=row.symbol,
+            timeframe=run.timeframe,
+            start_ms=None if row.trailed_ms is None else row.trailed_ms + 1,
+            limit=MOST_CANDLES,
+        )
 
 
 async def _trail(store: PostgresStore, plan_id: int, candles: list[Candle], clock: Clock) -> None:
