@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from app.domain.money import quantise_quote
 from app.domain.orders import FINAL, EventSource, Order, OrderStatus, OrderType, Side, TimeInForce
+from app.models.portfolio import PositionRow
 from app.models.reconciling import Difference
 from app.services.exchange.fake import FakeExchange
 from app.services.exchange.fake_faults import answer_lost
@@ -19,8 +21,9 @@ from app.services.execution.reconcile import PassResult, Reconciler
 from app.services.execution.store import PlanRecord
 from app.services.execution.store_memory import MemoryStore
 from app.services.execution.store_postgres import PostgresStore
-from app.services.execution.store_reconciling import Adjustment, DifferenceRecord
+from app.services.execution.store_reconciling import Adjustment, DifferenceRecord, RunHolding
 from app.services.execution.submit import SubmitSettings, Submitter
+from app.services.portfolio.projection import rebuild
 from tests.execution.conftest import RULES, START_MS, World, memory_world
 
 D = Decimal
@@ -85,7 +88,7 @@ def desk_over(world: World) -> Desk:
     exchange.set_price("BTCUSDT", D(100))
     sessions: dict[int, TradingSession] = {world.account_id: exchange}
     submitter = Submitter(world.store, sessions, world.clock, SubmitSettings())
-    return Desk(world, exchange, submitter, Reconciler(world.store, sessions, submitter, world.clock))
+    return Desk(world, exchange, submitter, Reconciler(world.store, sessions, submitter, world.clock, world.ids))
 
 
 @pytest.fixture
@@ -280,6 +283,22 @@ async def test_a_flattened_order_is_adopted_and_cancelled(desk: Desk) -> None:
     assert (await desk.submitter.cancel(order)).status is S.CANCELED
 
 
+async def test_coins_that_came_are_booked_and_sold_when_their_owner_wants_them_flattened(desk: Desk) -> None:
+    await desk.buy("1.9", "sold", side=Side.SELL)  # what came is more than what our books have left
+    desk.exchange.deposit("BTC", D("0.5"))
+    await desk.look(later_s=10)
+    await wish(desk, "flatten")
+    result = await desk.look(later_s=10)
+
+    assert result.agrees
+    assert [a.change for a in await desk.booked("difference:1")] == [D("0.5")]
+    order = await desk.submitter.claim(may_send=True)
+    assert order is not None
+    assert (order.side, order.quantity, order.run_id) == (Side.SELL, D("0.5"), None)
+    assert (await desk.submitter.send(order)).status is S.FILLED
+    assert (await desk.look(later_s=10)).agrees
+
+
 async def test_orders_that_bear_our_mark_are_taken_in_after_a_restored_backup(desk: Desk) -> None:
     """F61: one that filled, one that rests; nothing is sent."""
     known = await desk.buy("0.1")
@@ -417,3 +436,23 @@ async def test_an_order_that_comes_back_pauses_its_run() -> None:
     assert store.books.orders[1].status is S.FILLED
     assert list(store.books.paused) == [7]
     assert "RESURRECTED" in [kind for kind, *_ in store.books.incidents]
+
+
+async def test_coins_taken_from_a_position_leave_at_cost_and_a_rebuild_gives_the_same(desk: Desk) -> None:
+    await desk.buy("1")
+    async with desk.world.store.transaction() as tx:
+        holding = RunHolding(0, "BTCUSDT", "BTC", D("0.999"))
+        await tx.take_from_run(desk.world.account_id, holding, D("0.4"), reason="sold elsewhere", at_ms=START_MS + 1)
+    assert await desk.position() == D("0.599")
+    store = desk.world.store
+    if not isinstance(store, PostgresStore):
+        return
+    async with store.sessions.begin() as session:
+        assert await rebuild(session, desk.world.account_id) == []
+        row = (await session.execute(select(PositionRow))).scalar_one()
+    assert (row.quantity, row.realised) == (D("0.599"), D(0))
+    assert row.cost == quantise_quote(D(100) - quantise_quote(D(100) * D("0.4") / D("0.999")))
+    desk.world.clock.ms += 10_000
+    await desk.buy("1", "b")
+    async with store.sessions.begin() as session:
+        assert await rebuild(session, desk.world.account_id) == []

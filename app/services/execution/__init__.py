@@ -24,6 +24,7 @@ from app.services.execution.accounts import (
 from app.services.execution.differences import (
     DifferenceView,
     adopt_foreign_order,
+    book_difference,
     differences,
     flatten_difference,
     ignore_difference,
@@ -98,6 +99,7 @@ __all__ = [
     "ServiceHealth",
     "acknowledge_incident",
     "adopt_foreign_order",
+    "book_difference",
     "bring_api_key",
     "cancel_all_orders",
     "cancel_order",

@@ -23,6 +23,8 @@ from app.services.ownership import owned_account
 
 MOST_ROWS = 500
 ADOPT, FLATTEN = "adopt", "flatten"
+#: What coins that came from elsewhere are sold for.
+QUOTE_ASSET = "USDT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,19 @@ async def adopt_foreign_order(
     return await _want(session, row, ADOPT, user_id=user_id, actor=actor, now=now)
 
 
+async def book_difference(
+    session: AsyncSession, *, user_id: int, actor: str, difference_id: int, now: datetime
+) -> DifferenceView:
+    """Book a difference of balances as come or gone elsewhere at the next look, without waiting until it has stayed.
+
+    Raises NotFound; Conflict when it no longer stands or is an order.
+    """
+    row = await _standing(session, user_id, difference_id)
+    if row.kind != DifferenceKind.BALANCE.value:
+        raise Conflict("An order is adopted, not booked.")
+    return await _want(session, row, ADOPT, user_id=user_id, actor=actor, now=now)
+
+
 async def flatten_difference(
     session: AsyncSession, *, user_id: int, actor: str, difference_id: int, now: datetime
 ) -> DifferenceView:
@@ -90,8 +105,12 @@ async def flatten_difference(
     Raises NotFound; Conflict when it no longer stands, or when something went away, which nothing here brings back.
     """
     row = await _standing(session, user_id, difference_id)
-    if row.kind == DifferenceKind.BALANCE.value and str(row.facts.get("difference", "")).startswith("-"):
-        raise Conflict(f"{row.facts.get('asset')} has left the account; what is gone cannot be sold.")
+    if row.kind == DifferenceKind.BALANCE.value:
+        asset = row.facts.get("asset")
+        if str(row.facts.get("difference", "")).startswith("-"):
+            raise Conflict(f"{asset} has left the account; what is gone cannot be sold.")
+        if asset == QUOTE_ASSET:
+            raise Conflict(f"{asset} is what everything is sold for; there is nothing to sell it for.")
     return await _want(session, row, FLATTEN, user_id=user_id, actor=actor, now=now)
 
 

@@ -12,7 +12,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from app.domain.clock import Clock
+from app.domain.clock import Clock, Ids
 from app.domain.errors import IllegalTransition, InvariantViolated
 from app.models.reconciling import DifferenceState
 from app.services.exchange.protocol import AskingFailed, TradingSession
@@ -34,8 +34,14 @@ class Reconciler:
     """Compares one account at a time. `sessions` by account id."""
 
     def __init__(
-        self, store: Store, sessions: Mapping[int, TradingSession], submitter: Submitter, clock: Clock
+        self,
+        store: Store,
+        sessions: Mapping[int, TradingSession],
+        submitter: Submitter,
+        clock: Clock,
+        ids: Ids | None = None,
     ) -> None:
+        """`ids` for the sales of coins that came from elsewhere, when their owner wants it; none are sold without."""
         self._store = store
         self._sessions = sessions
         self._clock = clock
@@ -43,7 +49,7 @@ class Reconciler:
         strangers = Strangers(store, sessions, submitter, clock)
         self._trades = TradeLooks(store, sessions, submitter, clock, strangers)
         self._orders = OrderLooks(store, sessions, submitter, clock, strangers, self._trades)
-        self._balances = BalanceLooks(store, sessions, clock)
+        self._balances = BalanceLooks(store, sessions, clock, ids)
 
     async def run(
         self, account_id: int, *, trigger: str, look: Look | None = None, sweep_history: bool = False

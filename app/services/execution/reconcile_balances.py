@@ -10,13 +10,17 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from app.domain.clock import Clock
+from app.domain.clock import Clock, Ids
+from app.domain.errors import PlumblineError
 from app.domain.money import ZERO, plain
+from app.domain.orders import OrderType, Side
+from app.domain.symbols import market_part
 from app.models.portfolio import AdjustmentKind
 from app.models.reconciling import DifferenceKind, DifferenceState
 from app.services.exchange.protocol import TradingSession
 from app.services.execution import foreign
-from app.services.execution.differences import ADOPT
+from app.services.execution.differences import FLATTEN, QUOTE_ASSET
+from app.services.execution.intents import OrderDraft, commit_intent
 from app.services.execution.store import Store, Transaction
 from app.services.execution.store_reconciling import Adjustment, DifferenceRecord, PassResult
 from app.services.execution.submit import session_of
@@ -46,8 +50,9 @@ class Pair(NamedTuple):
 class BalanceLooks:
     """Compares an account's totals by asset. `sessions` by account id."""
 
-    def __init__(self, store: Store, sessions: Mapping[int, TradingSession], clock: Clock) -> None:
+    def __init__(self, store: Store, sessions: Mapping[int, TradingSession], clock: Clock, ids: Ids | None) -> None:
         self._store = store
+        self._ids = ids
         self._sessions = sessions
         self._clock = clock
 
@@ -85,7 +90,7 @@ class BalanceLooks:
                 moved = ours.get(asset, ZERO) != pair.ours
                 if seen.state == DifferenceState.IGNORED.value:
                     continue
-                booked = not moved and (seen.wanted == ADOPT or (_is_ripe(seen) and not doubt))
+                booked = not moved and (bool(seen.wanted) or (_is_ripe(seen) and not doubt))
                 if booked:
                     await self._book(tx, seen, asset, pair.gap, now_ms)
                 elif seen.looks >= LOOKS:
@@ -95,6 +100,20 @@ class BalanceLooks:
             await self._heal(tx, account_id, known, differing, now_ms)
             await foreign.fit_positions(tx, account_id, clock=self._clock)
         return agrees
+
+    async def _sell(self, tx: Transaction, seen: DifferenceRecord, asset: str, gap: Decimal) -> str:
+        """Sell what came, as its owner wants: an order by hand. Returns what came of it."""
+        symbol = asset + QUOTE_ASSET
+        facts = await tx.trading_facts(seen.account_id, symbol, None, now_ms=self._clock.now_ms())
+        quantity = market_part(facts.rules, gap, facts.good_price) if facts is not None and facts.rules else ZERO
+        if quantity == 0 or self._ids is None:
+            return f"; {plain(gap)} {asset} cannot be sold for {QUOTE_ASSET} here"
+        draft = OrderDraft(seen.account_id, symbol, Side.SELL, OrderType.MARKET, quantity=quantity)
+        try:
+            order = await commit_intent(tx, draft, intent_key=f"difference:{seen.id}", clock=self._clock, ids=self._ids)
+        except PlumblineError as refusal:
+            return f"; it could not be sold: {refusal.message}"
+        return f"; order {order.id} sells {plain(quantity)} of it"
 
     async def _book(self, tx: Transaction, seen: DifferenceRecord, asset: str, gap: Decimal, now_ms: int) -> None:
         kind = AdjustmentKind.DEPOSIT if gap > 0 else AdjustmentKind.WITHDRAWAL
@@ -109,8 +128,9 @@ class BalanceLooks:
             occurred_ms=seen.first_seen_ms,
         )
         await tx.adjust(adjustment)
+        more = await self._sell(tx, seen, asset, gap) if seen.wanted == FLATTEN else ""
         by = seen.wanted_by or foreign.WORKER
-        await tx.close_difference(seen.id, DifferenceState.BOOKED.value, by=by, note=words, at_ms=now_ms)
+        await tx.close_difference(seen.id, DifferenceState.BOOKED.value, by=by, note=words + more, at_ms=now_ms)
         await tx.close_incidents(MISMATCH, account_id=seen.account_id, key=asset)
         details: dict[str, Any] = {"asset": asset, "change": plain(gap), "difference": seen.id, "looks": seen.looks}
         name = f"account:{seen.account_id}"
