@@ -97,6 +97,28 @@ EXPLANATIONS: dict[str, Explanation] = {
         "This machine's clock differs from the exchange's by more than 5 s. No new orders are sent; exits still are.",
         "Have the machine's clock synchronised (NTP). New orders go on by themselves afterwards.",
     ),
+    "ENTRIES_REFUSED": Explanation(
+        "A run's entries are refused again and again",
+        "The exchange refused several entries in a row for the same lasting reason. The run is paused; its position"
+        " stays protected.",
+        "Read the reason, change the strategy or the account, then start the run again.",
+    ),
+    "FOREIGN_ACTIVITY": Explanation(
+        "Coins of a run have left the account",
+        "What a run held was sold or withdrawn outside of Plumbline. The run is paused; what is left stays protected.",
+        "If it was you, start the run again when you want it to go on. If not, change the exchange's password and its"
+        " keys.",
+    ),
+    "BALANCE_MISMATCH": Explanation(
+        "A balance differs",
+        "The exchange holds more or less of an asset than the books say, and the trades found do not explain it.",
+        "Look at the reconciliation page: a difference that stays is booked, unless you say that it is in order.",
+    ),
+    "RECOVERED_ORDERS": Explanation(
+        "An order with our mark was not in the books",
+        "The exchange has an order that Plumbline made and the books do not know, as after restoring a backup.",
+        "Look at the order: it is adopted as one by hand. Cancel it if nobody wants it any more.",
+    ),
     "RUN_FAULT": Explanation(
         "A run was stopped for a fault",
         "Its strategy could not be evaluated. Its position stays protected.",
