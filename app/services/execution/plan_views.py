@@ -15,7 +15,7 @@ from app.services.execution.protection import Working, role_of, working_parts
 from app.services.execution.rows import order_of
 
 _UNFINISHED = [s.value for s in OrderStatus if s not in FINAL]
-_SOLD = {OrderRole.STOP: "sold by its stop", OrderRole.TARGET: "sold at its target", OrderRole.EXIT: "sold at market"}
+_SOLD = {OrderRole.STOP: "sold by stop", OrderRole.TARGET: "sold at target", OrderRole.EXIT: "sold at market"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ def _sold(order: Order) -> PartView:
 
 
 def _working(one: Working) -> PartView:
-    state = "rests on the exchange" if one.rests else "on its way"
+    state = "rests" if one.rests else "on its way"
     if one.is_canceling:
-        state = "being taken back"
+        state = "taken back"
     ids = tuple(order.id for order in one.orders)
     return PartView(one.part.quantity, one.part.stop_price, one.part.target_price, state, one.rests, ids)
 
 
 def _leaving(order: Order) -> PartView:
     left = (order.quantity or order.filled) - order.filled
-    return PartView(left, None, None, "being sold at market", False, (order.id,))
+    return PartView(left, None, None, "being sold", False, (order.id,))

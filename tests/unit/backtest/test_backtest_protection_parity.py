@@ -78,6 +78,9 @@ def test_every_target_and_every_trailed_stop_of_a_backtest_is_the_live_plans(see
             if fill.reason == "target":
                 assert decimal(round(fill.price, 9)) in prices
             elif fill.reason in ("trail", "stop"):
-                assert decimal(round(fill.price, 9)) == min(at.stop_price or D(0), decimal(data.open[end])), (number, end)
+                assert decimal(round(fill.price, 9)) == min(at.stop_price or D(0), decimal(data.open[end])), (
+                    number,
+                    end,
+                )
     assert seen["target"] > 0
     assert seen["trail"] > 0
