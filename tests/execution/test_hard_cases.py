@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from app.domain.errors import InvalidInput
+from app.domain.errors import Conflict, InvalidInput
 from app.domain.orders import EventSource, Order, OrderStatus, OrderType, Side
 from app.domain.symbols import SymbolRules
+from app.models.execution import KillAction
 from app.services.exchange import classification
 from app.services.exchange.classification import Failure
 from app.services.exchange.fake import FakeExchange
@@ -25,6 +26,7 @@ from app.services.exchange.protocol import (
     Unknown,
 )
 from app.services.execution.intents import OrderDraft, Owner, commit_intent, request_cancel
+from app.services.execution.kill_action import engage, obey
 from app.services.execution.reconcile import Reconciler
 from app.services.execution.store import AccountFacts
 from app.services.execution.store_memory import MemoryStore
@@ -246,3 +248,24 @@ def test_the_maintenance_of_these_tests_answers_as_the_exchange_does() -> None:
     failure = Failure(503, 0, "Service Unavailable")
     assert isinstance(classification.of_placing(failure), Unknown)
     assert isinstance(classification.of_asking(failure), NoInformation)
+
+
+async def test_flattening_twice_with_a_cancel_in_between_sells_once(pit: Pit) -> None:
+    """F60."""
+    await pit.send("in", quantity=D(1))
+    says: dict[str, Any] = {"kind": "account", "scope_id": 1, "reason": "all of it", "actor": "user:1"}
+    for _ in range(2):
+        async with pit.store.transaction() as tx:
+            await engage(tx, action=KillAction.FLATTEN, clock=pit.clock, **says)
+        await obey(pit.store, clock=pit.clock, ids=pit.ids)
+    async with pit.store.transaction() as tx:
+        with pytest.raises(Conflict):
+            await request_cancel(tx, 1, source=EventSource.USER, clock=pit.clock)
+    await obey(pit.store, clock=pit.clock, ids=pit.ids)
+    while (claimed := await pit.submitter.claim(may_send=False, may_exit=True)) is not None:
+        await pit.submitter.send(claimed)
+        await obey(pit.store, clock=pit.clock, ids=pit.ids)
+
+    sales = [o for o in pit.exchange.book() if o.request.side is Side.SELL and o.request.symbol == "BTCUSDT"]
+    assert [(o.status, o.executed) for o in sales] == [("FILLED", D("0.999"))]
+    await pit.assert_books_agree()
