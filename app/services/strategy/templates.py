@@ -159,7 +159,268 @@ DONCHIAN = Template(
     },
 )
 
-TEMPLATES: tuple[Template, ...] = (EMA_CROSS, EMA_CROSS_FAST, RSI_PULLBACK, DONCHIAN)
+
+def _long_only(
+    title: str,
+    timeframe: str,
+    *,
+    params: Mapping[str, Any],
+    series: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    leave: Mapping[str, Any],
+    protect: Mapping[str, Any],
+    limits: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A document that buys at market, risking 1 % of equity and never spending more than a quarter of it."""
+    return {
+        "schema": 1,
+        "name": title,
+        "market": {"symbols": ["BTCUSDT"], "timeframe": timeframe},
+        "params": dict(params),
+        "series": dict(series),
+        "entry": dict(entry),
+        "exit": dict(leave),
+        "order": {"type": "market"},
+        "sizing": {"mode": "risk_pct", "pct": "1", "max_equity_pct": "25"},
+        "protect": dict(protect),
+        "limits": {"max_open": 1} | dict(limits),
+    }
+
+
+MACD_TREND = Template(
+    key="macd_trend",
+    title="MACD above its trend",
+    explains=(
+        "While the close is above its long average, buys when the MACD line rises through its signal, "
+        "and sells when it falls back through it. A trailing stop follows once the trade has earned its risk."
+    ),
+    loses_when=(
+        "In a slow, flat market the two lines cross again and again for nothing. After a long rise the first sharp "
+        "fall takes back more than the MACD is quick enough to keep."
+    ),
+    base=_long_only(
+        "MACD above its trend",
+        "1h",
+        params={"fast": _param(12, 5, 30, 1, "fast EMA"), "slow": _param(26, 20, 60, 2, "slow EMA")},
+        series={
+            "line": {"fn": "macd", "fast": "$fast", "slow": "$slow"},
+            "line_signal": {"fn": "macd_signal", "fast": "$fast", "slow": "$slow", "signal": 9},
+            "trend": {"fn": "ema", "len": 200},
+            "atr": {"fn": "atr", "len": 14},
+        },
+        entry={
+            "all": [
+                {"op": ">", "left": "close", "right": "trend"},
+                {"op": "crosses_above", "left": "line", "right": "line_signal"},
+            ]
+        },
+        leave={"any": [{"op": "crosses_below", "left": "line", "right": "line_signal"}]},
+        protect={
+            "stop": {"series": "atr", "mult": "2.5"},
+            "trail": {"series": "atr", "mult": "3"},
+            "trail_after_r": "1",
+        },
+        limits={"cooldown_bars": 2},
+    ),
+)
+
+BOLLINGER_RETURN = Template(
+    key="bollinger_return",
+    title="Return into the Bollinger bands",
+    explains=(
+        "Buys when the close comes back into the bands from below, betting on a return to the middle, "
+        "and sells at the middle or after two days."
+    ),
+    loses_when=(
+        "When the market has changed its mind: prices that walk along the lower band make loss after loss. "
+        "Gains are small and frequent, losses rare and large."
+    ),
+    base=_long_only(
+        "Return into the Bollinger bands",
+        "1h",
+        params={"len": _param(20, 10, 60, 2, "band length"), "width": _param(2, 1, 4, 0.25, "deviations")},
+        series={
+            "lower": {"fn": "bb_lower", "src": "close", "len": "$len", "mult": "$width"},
+            "middle": {"fn": "bb_mid", "src": "close", "len": "$len", "mult": "$width"},
+            "atr": {"fn": "atr", "len": 14},
+        },
+        entry={"all": [{"op": "crosses_above", "left": "close", "right": "lower"}]},
+        leave={"any": [{"op": ">=", "left": "close", "right": "middle"}]},
+        protect={"stop": {"series": "atr", "mult": "3"}, "time_stop_bars": 48},
+        limits={"cooldown_bars": 3, "max_entries_per_day": 3},
+    ),
+)
+
+SUPERTREND_FOLLOW = Template(
+    key="supertrend_follow",
+    title="SuperTrend",
+    explains=(
+        "Buys when the SuperTrend turns up and sells when it turns down; "
+        "the stop is as far away as the line itself is at the start."
+    ),
+    loses_when=(
+        "Each sideways stretch turns the line several times, and each turn costs two fees and a loss. "
+        "It gives back a good part of every gain before it turns."
+    ),
+    base=_long_only(
+        "SuperTrend",
+        "4h",
+        params={"len": _param(10, 5, 30, 1, "ATR length"), "width": _param(3, 1, 6, 0.5, "ATR multiples")},
+        series={
+            "direction": {"fn": "supertrend_dir", "len": "$len", "mult": "$width"},
+            "atr": {"fn": "atr", "len": 10},
+        },
+        entry={"all": [{"op": "crosses_above", "left": "direction", "right": 0}]},
+        leave={"any": [{"op": "<", "left": "direction", "right": 0}]},
+        protect={"stop": {"series": "atr", "mult": "3"}},
+        limits={"cooldown_bars": 1},
+    ),
+)
+
+RSI_2 = Template(
+    key="rsi_2",
+    title="Two-candle RSI",
+    explains=(
+        "In an uptrend, buys after two or three falling candles (RSI of 2 very low) and sells at the first strength: "
+        "many short trades (after Connors)."
+    ),
+    loses_when=(
+        "In a fall that does not stop: it buys early and again. Fees weigh heavily, since the usual gain is small; "
+        "look at the report's share of fees before anything else."
+    ),
+    base=_long_only(
+        "Two-candle RSI",
+        "4h",
+        params={"low": _param(10, 2, 25, 1, "buy below"), "high": _param(70, 50, 95, 5, "sell above")},
+        series={
+            "rsi": {"fn": "rsi", "src": "close", "len": 2},
+            "trend": {"fn": "sma", "src": "close", "len": 200},
+            "atr": {"fn": "atr", "len": 14},
+        },
+        entry={
+            "all": [
+                {"op": ">", "left": "close", "right": "trend"},
+                {"op": "<", "left": "rsi", "right": "$low"},
+            ]
+        },
+        leave={"any": [{"op": ">", "left": "rsi", "right": "$high"}]},
+        protect={"stop": {"series": "atr", "mult": "3"}, "time_stop_bars": 12},
+        limits={"cooldown_bars": 1},
+    ),
+)
+
+GOLDEN_CROSS = Template(
+    key="golden_cross",
+    title="Golden cross",
+    explains=(
+        "Buys when the 50-candle average rises through the 200-candle average on 4-hour candles, and sells when it "
+        "falls back: a handful of trades a year."
+    ),
+    loses_when=(
+        "It enters weeks after the low and leaves weeks after the high, and a sideways year crosses at the worst "
+        "moments. So few trades prove little: one good one can make the whole backtest."
+    ),
+    base=_long_only(
+        "Golden cross",
+        "4h",
+        params={"fast": _param(50, 10, 100, 5, "fast average"), "slow": _param(200, 100, 400, 10, "slow average")},
+        series={
+            "fast": {"fn": "sma", "src": "close", "len": "$fast"},
+            "slow": {"fn": "sma", "src": "close", "len": "$slow"},
+            "atr": {"fn": "atr", "len": 14},
+        },
+        entry={"all": [{"op": "crosses_above", "left": "fast", "right": "slow"}]},
+        leave={"any": [{"op": "crosses_below", "left": "fast", "right": "slow"}]},
+        protect={"stop": {"series": "atr", "mult": "6"}},
+        limits={},
+    ),
+)
+
+SQUEEZE = Template(
+    key="squeeze",
+    title="Squeeze breakout",
+    explains=(
+        "Waits until the Bollinger bands lie within the Keltner channel (a quiet market), then buys a close above the "
+        "upper Bollinger band within a few candles. Sells half at twice the risk and trails the rest."
+    ),
+    loses_when=(
+        "Most breakouts from a quiet market fail at once; a few have to pay for all of them. "
+        "Without the few, which come in bursts, it loses slowly for months."
+    ),
+    base=_long_only(
+        "Squeeze breakout",
+        "1h",
+        params={"len": _param(20, 10, 40, 2, "channel length")},
+        series={
+            "bb_top": {"fn": "bb_upper", "src": "close", "len": "$len", "mult": 2},
+            "kc_top": {"fn": "kc_upper", "len": "$len", "mult": 1.5, "atr_len": 14},
+            "middle": {"fn": "kc_mid", "len": "$len"},
+            "atr": {"fn": "atr", "len": 14},
+        },
+        entry={
+            "all": [
+                {"op": "<", "left": "bb_top", "right": "kc_top", "within": 6},
+                {"op": "crosses_above", "left": "close", "right": "bb_top"},
+            ]
+        },
+        leave={"any": [{"op": "crosses_below", "left": "close", "right": "middle"}]},
+        protect={
+            "stop": {"series": "atr", "mult": "1.5"},
+            "take_profit": [{"at": {"r": "2"}, "close_pct": 50}],
+            "trail": {"series": "atr", "mult": "2.5"},
+            "trail_after_r": "1",
+        },
+        limits={"cooldown_bars": 3},
+    ),
+)
+
+ICHIMOKU = Template(
+    key="ichimoku",
+    title="Above the Ichimoku cloud",
+    explains=(
+        "Buys when the conversion line rises through the base line while the close is above the cloud, "
+        "and sells when the close falls below the base line."
+    ),
+    loses_when=(
+        "Inside and around the cloud, where the market has no direction, it enters late and leaves at once. "
+        "Its numbers (9, 26, 52) were made for a six-day trading week long ago; nothing says they fit your market."
+    ),
+    base=_long_only(
+        "Above the Ichimoku cloud",
+        "4h",
+        params={"fast": _param(9, 5, 20, 1, "conversion line"), "slow": _param(26, 15, 60, 1, "base line")},
+        series={
+            "conversion": {"fn": "ichimoku_tenkan", "len": "$fast"},
+            "base": {"fn": "ichimoku_kijun", "len": "$slow"},
+            "span_a": {"fn": "ichimoku_span_a", "fast": "$fast", "slow": "$slow"},
+            "span_b": {"fn": "ichimoku_span_b"},
+            "atr": {"fn": "atr", "len": 14},
+        },
+        entry={
+            "all": [
+                {"op": ">", "left": "close", "right": {"max": ["span_a", "span_b"]}},
+                {"op": "crosses_above", "left": "conversion", "right": "base"},
+            ]
+        },
+        leave={"any": [{"op": "<", "left": "close", "right": "base"}]},
+        protect={"stop": {"series": "atr", "mult": "3"}},
+        limits={"cooldown_bars": 1},
+    ),
+)
+
+TEMPLATES: tuple[Template, ...] = (
+    EMA_CROSS,
+    EMA_CROSS_FAST,
+    RSI_PULLBACK,
+    DONCHIAN,
+    MACD_TREND,
+    BOLLINGER_RETURN,
+    SUPERTREND_FOLLOW,
+    RSI_2,
+    GOLDEN_CROSS,
+    SQUEEZE,
+    ICHIMOKU,
+)
 
 
 def template(key: str) -> Template:
