@@ -216,6 +216,9 @@ async def test_a_start_is_refused_in_words_where_nothing_could_be_traded(room: R
     insert(owner, "execution.kill_switches", switch | {"scope": "account", "scope_id": room.books.account_id})
     assert "The kill switch for the account" in (await refusal_of(room, made.id)).message
     owner.execute("UPDATE execution.kill_switches SET released_at = now()")
+    insert(owner, "execution.kill_switches", switch | {"scope": "strategy", "scope_id": made.id})
+    assert "The kill switch for the strategy" in (await refusal_of(room, made.id)).message
+    owner.execute("UPDATE execution.kill_switches SET released_at = now()")
 
     assert isinstance(await refusal_of(room, made.id, user_id=room.other_user()), NotFound)
     assert isinstance(await refusal_of(room, made.id + 1), NotFound)

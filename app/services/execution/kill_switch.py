@@ -90,11 +90,11 @@ async def engage_kill_switch(
     """
     await _check_owner(session, caller, scope, scope_id)
     tx = PostgresTransaction(session)
+    if action == KillAction.FLATTEN:  # runs before orders, as everybody locks them
+        await _stop_runs(session, await tx.scope(scope, scope_id), reason.strip())
     switch, changed = await kill_action.engage(
         tx, kind=scope, scope_id=scope_id, action=action, reason=reason, actor=caller.actor, clock=clock
     )
-    if action == KillAction.FLATTEN:
-        await _stop_runs(session, switch)
     if changed:
         await _told(session, caller, "engaged", switch, clock, does=action, reason=switch.reason)
     return (await _views(session, [switch]))[0]
@@ -248,18 +248,18 @@ async def _scope_alone(tx: PostgresTransaction, scope: str, scope_id: int) -> Sw
     return Switch(await tx.scope(scope, scope_id), KillAction.HALT.value, "", "", 0, 0)
 
 
-async def _stop_runs(session: AsyncSession, switch: Switch) -> None:
+async def _stop_runs(session: AsyncSession, scope: Scope, reason: str) -> None:
     """Runs of the scope stop; their positions are sold by the switch, through their plans."""
     values = {
         "state": RunState.STOPPING.value,
         "stop_mode": StopMode.KEEP_PROTECTED.value,
-        "stop_reason": f"the kill switch sells everything: {switch.reason}",
+        "stop_reason": f"the kill switch sells everything: {reason}",
     }
     statement = update(Run).where(col(Run.state).in_(_RUNS))
-    if switch.scope.kind == KillScope.ACCOUNT:
-        statement = statement.where(col(Run.account_id) == switch.scope.id)
-    elif switch.scope.kind != KillScope.GLOBAL:
-        statement = statement.where(col(Run.id).in_(list(switch.scope.runs)))
+    if scope.kind == KillScope.ACCOUNT:
+        statement = statement.where(col(Run.account_id) == scope.id)
+    elif scope.kind != KillScope.GLOBAL:
+        statement = statement.where(col(Run.id).in_(list(scope.runs)))
     stopped = await session.execute(statement.values(values).returning(col(Run.id), col(Run.user_id)))
     for run_id, user_id in stopped.all():
         await tell_browsers(session, "run", run_id, user_id=user_id)

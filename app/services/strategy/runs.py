@@ -134,7 +134,7 @@ async def start_run(
     _refuse_account(account)
     refuse_unconfirmed(account.kind, account.label, confirm_live=confirm_live, does="run trades real money by itself")
     await _refuse_unknown_symbol(session, account, chosen)
-    await _refuse_killed(session, account)
+    await _refuse_killed(session, account, row)
     await _refuse_second(session, row, account, chosen)
     run = Run(
         user_id=user_id,
@@ -271,13 +271,15 @@ async def _refuse_unknown_symbol(session: AsyncSession, account: Account, symbol
         raise InvalidInput(f"The {account.kind.lower()} exchange has no symbol {symbol}.", field="symbol")
 
 
-async def _refuse_killed(session: AsyncSession, account: Account) -> None:
+async def _refuse_killed(session: AsyncSession, account: Account, strategy: StrategyRow) -> None:
     of_account = and_(col(KillSwitch.scope) == "account", col(KillSwitch.scope_id) == account.id)
+    of_strategy = and_(col(KillSwitch.scope) == "strategy", col(KillSwitch.scope_id) == strategy.id)
     query = select(KillSwitch).where(
-        or_(col(KillSwitch.scope) == "global", of_account), col(KillSwitch.released_at).is_(None)
+        or_(col(KillSwitch.scope) == "global", of_account, of_strategy), col(KillSwitch.released_at).is_(None)
     )
     if engaged := (await session.execute(query.execution_options(populate_existing=True))).scalars().first():
-        of = "everything" if engaged.scope == "global" else f"the account “{account.label}”"
+        names = {"account": f"the account “{account.label}”", "strategy": f"the strategy “{strategy.name}”"}
+        of = names.get(engaged.scope, "everything")
         raise Conflict(f"The kill switch for {of} is engaged ({engaged.reason}). Release it first.")
 
 
