@@ -197,10 +197,12 @@ async def test_when_the_old_connection_ends_before_the_new_one_stands_that_is_sa
 ) -> None:
     listener = listen()
     await until(lambda: listener.turns == [StreamUp()])
-    exchange.refuses = 30
+    exchange.refuses = 1_000_000
     await exchange.tell(SHUTDOWN)
     await exchange.sockets[0].close()
-    await until(lambda: exchange.subscribed == 2)
+    await until(lambda: len(listener.turns) > 1)
+    exchange.refuses = 0
+    await until(lambda: exchange.subscribed == 2 and listener.turns[-1] == StreamUp())
     up, down, *failures, again = listener.turns
     assert (up, again) == (StreamUp(), StreamUp())
     assert isinstance(down, StreamDown)
