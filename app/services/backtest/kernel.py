@@ -94,7 +94,9 @@ def simulate(
     stop_mode, stop_row, trail_mode, trail_row = (
         counts[STOP_MODE], counts[STOP_ROW], counts[TRAIL_MODE], counts[TRAIL_ROW],
     )  # fmt: skip
+    least_quantity, least_notional = numbers[LEAST_QUANTITY], numbers[LEAST_NOTIONAL]
     targets = len(target_modes)
+    is_partial = target_shares.sum() < 100  # whether the targets leave a part to the other exits
     near = 1e-9  # of a step: a multiple of the step that lost its last bit is still that multiple
 
     equity = np.empty(size, np.float64)
@@ -114,7 +116,7 @@ def simulate(
     is_open = False
     entered, entry_price, bought, cost, proceeds, sold, gross, fees = 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     stop, first_stop, is_trailed, trail_by, trail_from = 0.0, 0.0, False, 0.0, 0.0
-    lowest, highest, nearest, share_left, time_stop_ms = 0.0, 0.0, 0.0, 100, 0
+    lowest, highest, nearest, time_stop_ms = 0.0, 0.0, 0.0, 0
     is_leaving, is_ambiguous, is_resolved = False, False, False
     left_bar, day, entries_today = -1, -1, 0
 
@@ -145,7 +147,7 @@ def simulate(
                         quantity = np.floor(quantity * per_lot + near) / per_lot
                     amount = quantity * price if is_limit or per_lot > 0.0 else spend
                     fee = amount * fee_rate
-                    too_small = quantity < numbers[LEAST_QUANTITY] or amount < numbers[LEAST_NOTIONAL]
+                    too_small = quantity < least_quantity or amount < least_notional
                     if quantity <= 0.0 or too_small:
                         told[3] += 1
                     else:
@@ -159,7 +161,7 @@ def simulate(
                         cash -= cost
                         base += bought
                         entered, entry_price, fees = i, price, fee
-                        proceeds, sold, gross, share_left = 0.0, 0.0, 0.0, 100
+                        proceeds, sold, gross = 0.0, 0.0, 0.0
                         is_leaving, is_ambiguous, is_resolved, is_trailed = False, False, False, False
                         lowest, highest = price, price
                         stop = 0.0
@@ -237,23 +239,32 @@ def simulate(
                             reason, price = TRAIL if is_trailed else STOP, stop * (1.0 - slip)
                         else:
                             seen = begin if is_due else reached
-                            for k in range(targets):
-                                if not waiting_for[k] or seen < prices[k] or (seen == prices[k] and not touch_fills):
-                                    continue
+                            while reason == 0:
+                                k = -1  # the lowest target that is reached and still waits
+                                others = 0
+                                for j in range(targets):
+                                    if not waiting_for[j]:
+                                        continue
+                                    others += 1
+                                    is_reached = seen > prices[j] or (touch_fills and seen == prices[j])
+                                    if is_reached and (k < 0 or prices[j] < prices[k]):
+                                        k = j
+                                if k < 0:
+                                    break
                                 waiting_for[k] = False
                                 part = min(bought * (target_shares[k] / 100.0), base)
                                 if per_lot > 0.0:
                                     part = np.floor(part * per_lot + near) / per_lot
                                 price = begin if open_fills and begin > prices[k] else prices[k]
-                                share_left -= target_shares[k]
-                                if share_left <= 0:
-                                    part = base
-                                elif part <= 0.0 or part < numbers[LEAST_QUANTITY] or (
-                                    part * price < numbers[LEAST_NOTIONAL]
+                                too_small = part <= 0.0 or part < least_quantity or part * price < least_notional
+                                if too_small and (others > 1 or is_partial):
+                                    continue  # no order of its own: it stays with the rest
+                                rest = base - part
+                                if others == 1 and (
+                                    not is_partial or rest < least_quantity or rest * stop < least_notional
                                 ):
-                                    continue  # too small to be an order: it stays with the rest
+                                    part = base  # the last target takes what nothing else could sell
                                 reason, quantity = TARGET, part
-                                break
                             if reason == 0 and is_due:
                                 reason, price = RULE if is_leaving else TIME, begin * (1.0 - slip)
                                 if time_stop_ms > 0 and time_ms[i] >= time_stop_ms:
@@ -262,12 +273,13 @@ def simulate(
                             break
                         if per_tick > 0.0 and reason != TARGET:
                             price = np.floor(price * per_tick + near) / per_tick
+                        sells_all = quantity == base
                         if per_lot > 0.0:
                             quantity = np.floor(quantity * per_lot + near) / per_lot
                         amount = quantity * price
                         fee = amount * fee_rate
                         cash += amount - fee
-                        is_last = quantity == base or reason != TARGET or share_left <= 0
+                        is_last = sells_all or reason != TARGET
                         base = base - quantity if base > quantity else 0.0
                         proceeds += amount - fee
                         gross += amount
@@ -294,8 +306,10 @@ def simulate(
                     told[0] += 1
                     if bottom < lowest:
                         lowest = bottom
-                    if reached > highest:
-                        highest = reached
+                    # A limit's own candle is trailed on by its close alone, as a live run does.
+                    peak = max(entry_price, close[i]) if is_limit and entered == i else reached
+                    if peak > highest:
+                        highest = peak
                     if trail_by > 0.0 and highest >= trail_from and highest - trail_by > stop:
                         stop = highest - trail_by
                         if per_tick > 0.0:

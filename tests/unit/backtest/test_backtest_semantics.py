@@ -194,6 +194,31 @@ def test_a_ladder_of_a_hundred_per_cent_leaves_nothing() -> None:
     assert result.equity[-1] == pytest.approx(10_000 + 33 * 1 + 33 * 2 + 34 * 3)
 
 
+def test_targets_named_in_any_order_are_met_from_the_lowest_up() -> None:
+    ladder = {
+        "stop": {"pct": "2"},
+        "take_profit": [{"at": {"pct": "3"}, "close_pct": 30}, {"at": {"pct": "1"}, "close_pct": 20}],
+    }
+    assert after_entry(flat(), (100, 105, 100, 105, QUIET), protect=ladder) == [("target", 101, 2), ("target", 103, 2)]
+
+
+def test_a_rest_too_small_to_be_sold_goes_with_the_last_target() -> None:
+    steps = replace(NO_FEE, rounding=Rounding(min_notional=Decimal(60)))
+    ladder = {"stop": {"pct": "2"}, "take_profit": [{"at": {"pct": "1"}, "close_pct": 80}]}
+    rows = [flat(signal=ENTER), flat(), (100, 102, 100, 101, QUIET)]
+    small = traded(market(*rows), steps, protect=ladder, sizing={"mode": "fixed_quote", "quote": "250"})
+    assert [(fill.reason, fill.quantity) for fill in small.fills] == [("entry", 2.5), ("target", 2.5)]
+    assert small.trades_count == 1
+    enough = traded(market(*rows), steps, protect=ladder, sizing={"mode": "fixed_quote", "quote": "500"})
+    assert [(fill.reason, fill.quantity) for fill in enough.fills] == [("entry", 5), ("target", 4)]
+
+
+def test_on_the_candle_of_a_limit_entry_only_the_close_is_trailed_on_as_live() -> None:
+    trail = {"stop": {"pct": "10"}, "trail": {"pct": "1"}}
+    result = limit((98, 110, 97.9, 100, QUIET), (100, 100, 99.5, 100, QUIET), flat(98), protect=trail)
+    assert exits(result) == [("trail", 98, 3)]
+
+
 def test_a_trail_follows_the_highest_high_from_the_candle_after_and_never_falls() -> None:
     trail = {"stop": {"pct": "10"}, "trail": {"pct": "5"}}
     rows = [(100, 110, 100, 109, QUIET), (109, 109, 106, 107, QUIET), (107, 108, 104, 105, QUIET)]
