@@ -35,7 +35,7 @@ from app.jobs.recovery import Recovery
 from app.jobs.schedule import Job, schedule
 from app.jobs.strategy_tick import StrategyTicker, stop_runs_after_recovery
 from app.logs import get_logger
-from app.models.execution import AccountKind, Notice, ServiceState
+from app.models.execution import AccountKind, Notice, ReconciliationPass, ServiceState
 from app.models.strategy import Decision
 from app.services.exchange.clock import ClockVerdict, OffsetSample, verdict
 from app.services.exchange.paper_control import PaperControlClient
@@ -55,7 +55,7 @@ RULES_APART_S = 5.0
 TICK_EVERY_S = 5  # the net behind the candle closes
 WATCHDOG_S = 180.0
 DRAIN_S = 12.0
-KEEP_QUIET_DECISIONS_MS = 7 * 86_400_000
+KEEP_QUIET_MS = 7 * 86_400_000
 
 
 def run(settings: Settings) -> None:
@@ -458,11 +458,14 @@ class Worker:
             await take_snapshots(session, now=to_datetime(self._clock.now_ms()))
 
     async def _retain(self) -> None:
-        """Drop what nobody needs for ever: decisions of last week that did nothing."""
-        old_ms = self._clock.exchange_now_ms() - KEEP_QUIET_DECISIONS_MS
+        """Drop what nobody needs for ever: last week's decisions that did nothing, and passes that found nothing."""
+        old_ms = self._clock.exchange_now_ms() - KEEP_QUIET_MS
         async with self._sessions.begin() as session:
             quiet = (col(Decision.action) == "none", col(Decision.open_time_ms) < old_ms)
             await session.execute(delete(Decision).where(*quiet))
+            of_pass = col(ReconciliationPass.finished_at) < to_datetime(old_ms)
+            nothing = (col(ReconciliationPass.repaired) == 0, col(ReconciliationPass.error) == "")
+            await session.execute(delete(ReconciliationPass).where(of_pass, *nothing))
 
 
 async def _wait(hint: asyncio.Event, timeout_s: float) -> None:

@@ -319,6 +319,29 @@ class TradingContract:
             }
         assert await venue.trading.trades_since(SYMBOL, began_ms + 60_000) == []
 
+    async def test_history_goes_on_from_an_id(self, venue: Venue) -> None:
+        made = [await confirmed(venue, order()) for _ in range(3)]
+        later = await venue.trading.orders_from(SYMBOL, made[1].exchange_order_id)
+        assert [r.exchange_order_id for r in later] == [r.exchange_order_id for r in made[1:]]
+        first_trade = min(fill.trade_id for fill in made[1].fills)
+        trades = await venue.trading.trades_from(SYMBOL, first_trade)
+        assert [t.fill for t in trades] == [*made[1].fills, *made[2].fills]
+        assert await venue.trading.trades_from(SYMBOL, trades[-1].fill.trade_id + 1) == []
+
+    async def test_open_orders_are_listed_by_symbol_with_what_adopting_them_needs(self, venue: Venue) -> None:
+        low, stop = await price_near(venue, "0.9"), await price_near(venue, "0.8")
+        request = order(OrderType.LIMIT, price=low)
+        await confirmed(venue, request)
+        sale = order(OrderType.STOP_LOSS_LIMIT, Side.SELL, price=stop, stop_price=stop)
+        await confirmed(venue, sale)
+        listed = {r.client_order_id: r for r in await venue.trading.open_orders(SYMBOL)}
+        rests, waits = listed[request.client_order_id], listed[sale.client_order_id]
+        assert (rests.side, rests.type, rests.price, rests.time_in_force) == ("BUY", "LIMIT", low, "GTC")
+        assert (rests.original_quantity, rests.stop_price) == (Decimal("0.01"), 0)
+        assert (waits.type, waits.stop_price) == ("STOP_LOSS_LIMIT", stop)
+        assert abs(rests.created_at_ms - venue.clock.exchange_now_ms()) < 60_000
+        assert await venue.trading.open_orders("ETHUSDT") == []
+
     async def test_the_stream_is_up_first_and_then_tells_the_orders_whole_life(self, venue: Venue) -> None:
         async with listening(venue) as heard:
             report = await confirmed(venue, order())

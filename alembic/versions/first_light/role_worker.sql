@@ -36,6 +36,7 @@ GRANT EXECUTE ON FUNCTION execution.needs_no_epoch, execution.require_epoch TO w
 
 GRANT SELECT, INSERT, UPDATE ON execution.worker_lease, execution.job_runs TO worker;
 GRANT SELECT, INSERT ON execution.reconciliation_passes, execution.notices TO worker;
+GRANT DELETE ON execution.reconciliation_passes TO worker;
 GRANT SELECT, INSERT, UPDATE ON execution.incidents, execution.differences, execution.trade_cursors TO worker;
 GRANT SELECT ON execution.paper_market_requests TO worker;
 GRANT UPDATE (state, message, applied_at) ON execution.paper_market_requests TO worker;

@@ -48,7 +48,7 @@ class Reconciler:
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         strangers = Strangers(store, sessions, submitter, clock)
         self._trades = TradeLooks(store, sessions, submitter, clock, strangers)
-        self._orders = OrderLooks(store, sessions, submitter, clock, strangers, self._trades)
+        self._orders = OrderLooks(store, sessions, submitter, strangers, self._trades)
         self._balances = BalanceLooks(store, sessions, clock, ids)
 
     async def run(

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from app.domain.clock import Clock
 from app.domain.orders import FINAL, EventSource, ExchangeReport, Order, OrderStatus
 from app.services.exchange.protocol import AskingFailed, Found, NoInformation, TradingSession
 from app.services.execution import bookkeeping, foreign
@@ -37,14 +36,12 @@ class OrderLooks:
         store: Store,
         sessions: Mapping[int, TradingSession],
         submitter: Submitter,
-        clock: Clock,
         strangers: Strangers,
         trades: TradeLooks,
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._submitter = submitter
-        self._clock = clock
         self._strangers = strangers
         self._trades = trades
 
@@ -75,7 +72,7 @@ class OrderLooks:
 
     def _is_fresh(self, order: Order, result: PassResult) -> bool:
         """Sent a moment ago: still on its ordinary way. At recovery nothing is."""
-        settled_ms = self._clock.exchange_now_ms() - GRACE_MS
+        settled_ms = self._submitter.exchange_now_ms(order.account_id) - GRACE_MS
         return result.trigger != "recovery" and (order.signed_timestamp_ms or 0) > settled_ms
 
     async def _lists(self, account_id: int, look: Look) -> dict[tuple[str, str], ExchangeReport]:
@@ -90,7 +87,7 @@ class OrderLooks:
     # --- our orders ------------------------------------------------------------------------------------
 
     async def _ask(self, result: PassResult, order: Order) -> None:
-        asked_ms = self._clock.exchange_now_ms()
+        asked_ms = self._submitter.exchange_now_ms(order.account_id)
         outcome = await session_of(self._sessions, order.account_id).query(
             order.symbol, client_order_id=order.client_order_id, exchange_order_id=order.exchange_order_id
         )

@@ -89,6 +89,10 @@ class Submitter:
         """Whether there is a session for this account (a frozen one has none)."""
         return account_id in self._sessions
 
+    def exchange_now_ms(self, account_id: int) -> int:
+        """The time of the account's exchange, by which its orders were signed and are judged."""
+        return self._clock_of(account_id).exchange_now_ms()
+
     def _session(self, account_id: int) -> TradingSession:
         return session_of(self._sessions, account_id)
 
