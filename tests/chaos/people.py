@@ -80,7 +80,8 @@ class Person(threading.Thread):
                     "price": f"{at:.2f}",
                 }
             case "ioc":
-                limit = {"type": "LIMIT", "time_in_force": "IOC", "price": f"{price * (1 - below * 0.001):.2f}"}
+                at = price * (1 - below * rng.uniform(0.00004, 0.0004))  # some take only a part, and end so
+                limit = {"type": "LIMIT", "time_in_force": "IOC", "price": f"{at:.2f}"}
                 return body | limit | {"quantity": f"{rng.choice((20, 90, 400, 900)) / 1000:.3f}"}
             case "stop":
                 at = price * (1 - below * 0.1)
