@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from app.domain.clock import Clock, Ids
@@ -52,7 +52,32 @@ class OrderLanes:
         self.orders_hint = asyncio.Event()
         self.plans_hint = asyncio.Event()
         self.switches_hint = asyncio.Event()
+        self.cancels_hint = asyncio.Event()
         self.replacements_hint = asyncio.Event()
+
+    def hint(self, work: str = "") -> None:
+        """There may be work of this kind, as notifications name it; of any kind when none is named."""
+        hints = {
+            "orders": (self.orders_hint,),
+            "cancels": (self.orders_hint, self.cancels_hint),
+            "kill": (self.orders_hint, self.switches_hint),
+            "plans": (self.plans_hint,),
+        }
+        for kind, events in hints.items():
+            if work in ("", kind):
+                for event in events:
+                    event.set()
+
+    def loops(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What is to be called again and again, each in a task of its own, by what it does."""
+        return {
+            "orders": self.look_for_orders,
+            "cancels": self.look_for_cancels,
+            "unknown outcomes": self.ask_about_unknown,
+            "plans": self.advance_plans,
+            "kill switches": self.obey_switches,
+            "replacements": self.replace_orders,
+        }
 
     async def look_for_orders(self) -> None:
         """Claim every NEW order that may be sent now, one in flight an account; then wait for a hint."""
@@ -74,7 +99,7 @@ class OrderLanes:
             self.orders_hint.set()
 
     async def look_for_cancels(self) -> None:
-        """Send a cancel for each CANCELING order the exchange has confirmed, then pause."""
+        """Send a cancel for each CANCELING order the exchange has confirmed; then pause, or wait for a hint."""
         async with self._store.transaction() as tx:
             orders = await tx.with_status(OrderStatus.CANCELING)
         now_s = asyncio.get_running_loop().time()
@@ -85,7 +110,10 @@ class OrderLanes:
                 self._cancelled_at[order.id] = now_s
                 self._spawn(self._cancel(order))
         self._cancelled_at = {o.id: t for o in orders if (t := self._cancelled_at.get(o.id)) is not None}
-        await asyncio.sleep(0.1 if orders else 0.25)
+        if orders:
+            await asyncio.sleep(0.1)
+        else:
+            await _wait(self.cancels_hint)
 
     async def _cancel(self, order: Order) -> None:
         await self._submitter.cancel(order)
@@ -105,7 +133,7 @@ class OrderLanes:
                 self._asking.add(order.id)
                 self._spawn(self._ask(order))
         self._asked = {o.id: n for o in orders if (n := self._asked.get(o.id)) is not None}
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5 if waiting else LOOK_EVERY_S)
 
     async def _ask(self, order: Order) -> None:
         try:

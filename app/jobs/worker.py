@@ -220,12 +220,7 @@ class Worker:
     async def _hint(self, channel: str, payload: str) -> None:
         """A notification only says when to look; after a reconnect everything is looked at."""
         everything = channel == RESYNC
-        if everything or payload in ("orders", "cancels", "kill"):
-            self._lanes.orders_hint.set()
-        if everything or payload == "kill":
-            self._lanes.switches_hint.set()
-        if everything or payload == "plans":
-            self._lanes.plans_hint.set()
+        self._lanes.hint("" if everything else payload)
         if everything or payload == "runs":
             for market_work in self._market_work.values():
                 market_work.changed.set()
@@ -304,8 +299,7 @@ class Worker:
 
     def _account_recovered(self) -> None:
         """What was held for this account may go now."""
-        self._lanes.orders_hint.set()
-        self._lanes.plans_hint.set()
+        self._lanes.hint()
 
     async def _say_state(self, state: ServiceState, reason: str) -> None:
         try:
@@ -322,13 +316,8 @@ class Worker:
 
     def _loops(self) -> dict[str, Callable[[], Awaitable[None]]]:
         return {
-            "orders": self._lanes.look_for_orders,
-            "cancels": self._lanes.look_for_cancels,
-            "unknown outcomes": self._lanes.ask_about_unknown,
-            "plans": self._lanes.advance_plans,
+            **self._lanes.loops(),
             **{f"clock doubts, {e.kind.lower()}": e.keeper.sync_on_doubt for e in self._exchanges.all},
-            "kill switches": self._lanes.obey_switches,
-            "replacements": self._lanes.replace_orders,
             **{f"candles, {kind.lower()}": work.follow for kind, work in self._market_work.items()},
             "strategy tick": self._tick_on_hint,
             "accounts": self._accounts_on_hint,

@@ -76,9 +76,7 @@ class SimWorker:
             self.store, self.reconciler, self.sessions, clock, limit_of=lambda kind: 6_000, left_of=lambda kind: 6_000
         )
         self.recovery = Recovery(self.store, self.reconciler, self.sessions, clock, recovered=self._account_recovered)
-        self.lanes = OrderLanes(
-            self.store, self.submitter, clock, ids, may_send=self.may_send, may_exit=self.may_exit
-        )
+        self.lanes = OrderLanes(self.store, self.submitter, clock, ids, may_send=self.may_send, may_exit=self.may_exit)
 
     def may_send(self) -> bool:
         """As `Worker._why_not`."""
@@ -90,12 +88,7 @@ class SimWorker:
 
     def hint(self, what: str) -> None:
         """As `Worker._hint`."""
-        if what in ("orders", "cancels", "kill"):
-            self.lanes.orders_hint.set()
-        if what == "kill":
-            self.lanes.switches_hint.set()
-        if what == "plans":
-            self.lanes.plans_hint.set()
+        self.lanes.hint(what)
 
     async def run(self) -> None:
         """As `Worker._work`."""
@@ -112,10 +105,7 @@ class SimWorker:
         await self.lanes.drain(DRAIN_S)
 
     def _begin(self) -> list[asyncio.Task[None]]:
-        lanes = self.lanes
-        loops = (lanes.look_for_orders, lanes.look_for_cancels, lanes.ask_about_unknown, lanes.advance_plans)
-        loops = (*loops, lanes.obey_switches, lanes.replace_orders, self.clock_keeper.sync_on_doubt)
-        loops = (*loops, self.recovery.go_on)
+        loops = (*self.lanes.loops().values(), self.clock_keeper.sync_on_doubt, self.recovery.go_on)
         jobs = (
             (ACCOUNTS_EVERY_S, self._open_accounts),
             (RECONCILE_EVERY_S, self.rounds.minute),
@@ -146,8 +136,7 @@ class SimWorker:
 
     def _account_recovered(self) -> None:
         """As `Worker._account_recovered`."""
-        self.lanes.orders_hint.set()
-        self.lanes.plans_hint.set()
+        self.lanes.hint()
 
     async def _open_active(self) -> list[int]:
         """As `AccountWork.open_active`."""

@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 from app.domain.symbols import SymbolRules
+from app.jobs import order_lanes
 from app.services.exchange.fake import FakeExchange
 from app.services.execution.store import AccountFacts
 from app.services.runtime import SystemClock
@@ -36,6 +37,8 @@ OPENING = {"USDT": D(3000), "BTC": D(10), "ETH": D(40), "BNB": D(20)}
 #: Fees are paid in BNB until there is none left; drawn for each account. The first: in what is received.
 FEE_STOCKS = (None, None, D("0.004"), D(30))
 DRIFTS_PPM = (0, 0, 50, -300, 6_000, -6_000)
+#: How often a worker looks without a hint: as the real one does, and as one that is short of time.
+LOOKS_S = (1.0, 4.0, 4.0)
 MOST_TO_END_S = 20.0
 #: After the last fault: the first look at books and exchange comes after every bound and a pass, the last one here.
 QUIET_S = (150, 70, 70, 70, 70)
@@ -92,6 +95,7 @@ class World:
         self.clock = TrueClock(self.loop)
         self.skew_ms = self.rng.choice((0, 0, 40, -300, 1_500))
         self.drift_ppm = self.rng.choice(DRIFTS_PPM)
+        self.look_every_s = self.rng.choice(LOOKS_S)
         self.web_clock = self._machine_clock()
         self.ids = Ids()
         self.nemesis = Nemesis(self.rng, self.loop.time)
@@ -369,6 +373,7 @@ def simulate(seed: int, parts: Parts | None = None, *, keep_trace: bool = False)
     parts = parts or Parts()
     world = World(seed, parts, trace)
     with world.loop, ExitStack() as changed:
+        changed.enter_context(mock.patch.object(order_lanes, "LOOK_EVERY_S", world.look_every_s))
         for module, name, instead in parts.instead:
             changed.enter_context(mock.patch.object(module, name, instead))
         world.run()
