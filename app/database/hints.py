@@ -14,7 +14,18 @@ UI_CHANNEL = "plumbline_ui"
 
 Work = Literal["orders", "cancels", "accounts", "runs", "plans", "paper_market", "kill", "reconcile", "rules"]
 Kind = Literal[
-    "order", "fill", "position", "price", "run", "decision", "account", "service", "notice", "market", "kill", "incident"
+    "order",
+    "fill",
+    "position",
+    "price",
+    "run",
+    "decision",
+    "account",
+    "service",
+    "notice",
+    "market",
+    "kill",
+    "incident",
 ]
 
 

@@ -1,4 +1,7 @@
-"""Whoever books a fill, advances a plan or decides on a candle waits for nobody who waits for him (found by `make chaos`)."""
+"""Whoever books a fill, advances a plan or decides on a candle waits for nobody who waits for him.
+
+Found by `make chaos`.
+"""
 
 from __future__ import annotations
 
