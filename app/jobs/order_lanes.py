@@ -188,9 +188,10 @@ class OrderLanes:
 
 
 async def _wait(hint: asyncio.Event) -> None:
+    """Until somebody hints, and no longer than a look may wait."""
+    timer = asyncio.get_running_loop().call_later(LOOK_EVERY_S, hint.set)
     try:
-        async with asyncio.timeout(LOOK_EVERY_S):
-            await hint.wait()
-    except TimeoutError:
-        pass
+        await hint.wait()
+    finally:
+        timer.cancel()
     hint.clear()
