@@ -31,6 +31,11 @@ def can_compile() -> bool:
     return not getattr(numba.config, "DISABLE_JIT", 0)
 
 
+def pays(length: int) -> bool:
+    """Whether loops over arrays as long as this are worth compiling here."""
+    return length >= WORTH_COMPILING and can_compile()
+
+
 def _argument(value: Any) -> Any:
     # Memory-mapped and pandas arrays are read-only; seeing all arrays so keeps it to one compiled version.
     if not isinstance(value, np.ndarray):

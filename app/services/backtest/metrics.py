@@ -115,10 +115,7 @@ def pass_over_curve(equity: k.Floats, time_ms: k.Ints, balance: float) -> tuple[
             share = fall * per_peak
             squares += share * share
             below += 1
-            if share > deepest:
-                deepest = share
-            if fall > most:
-                most = fall
+            deepest, most = max(deepest, share), max(most, fall)
             is_below = True
         else:
             if is_below:

@@ -19,7 +19,7 @@ from app.services.backtest.settings import Settings
 from app.services.compiled import can_compile, compiled
 from app.services.market.candle_files import parse_candles
 from app.services.market.plain_rows import read_block
-from app.services.strategy import CandleColumns, recursions, validate
+from app.services.strategy import CandleColumns, comparisons, recursions, validate
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's mallopt
 _KEPT_BYTES = 512 * 1024 * 1024
@@ -41,6 +41,9 @@ _COMPILED: tuple[compiled[..., Any], ...] = (
     pass_over_values,
     sum_of,
     read_block,
+    comparisons.crosses,
+    comparisons.exceeds,
+    comparisons.reaches,
     recursions.ema,
     recursions.wilder,
 )
@@ -55,6 +58,8 @@ def warm_up() -> bool:
         return False
     for function in _COMPILED:
         function.load()
+    for compare in (comparisons.crosses, comparisons.exceeds, comparisons.reaches):
+        compare(np.zeros(2), np.ones(2))
     wave = 100.0 + np.array([(bar * 7) % 11 for bar in range(64)], np.float64)
     times = 1_704_067_200_000 + np.arange(64, dtype=np.int64) * 60_000
     candles = CandleColumns(times, wave, wave + 1.0, wave - 1.0, wave, wave, "1m")

@@ -7,7 +7,7 @@ closed. The value at a bar depends on that bar and earlier ones only; a decision
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -43,12 +43,6 @@ from app.services.strategy.rules import (
 #: A JSON-able tree: see `Evaluation.trace`.
 Trace: TypeAlias = dict[str, Any]
 
-_COMPARE: Mapping[str, Callable[[Floats, Floats], logic.Mask]] = {
-    ">": np.greater,
-    ">=": np.greater_equal,
-    "<": np.less,
-    "<=": np.less_equal,
-}
 _HUNDRED = Decimal(100)
 
 
@@ -113,8 +107,8 @@ class Conditions:
 
     def _compare(self, leaf: Compare) -> Truths:
         (left,), (right,) = self._read(leaf)
-        if leaf.op in _COMPARE:
-            return logic.decide(_COMPARE[leaf.op](left, right), left, right)
+        if not leaf.op.startswith("crosses"):
+            return logic.compare(leaf.op, left, right)
         if self._remembers:
             self.values[f"{leaf.path}.left"].append(_before(left))
             self.values[f"{leaf.path}.right"].append(_before(right))

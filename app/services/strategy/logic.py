@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from app.services.compiled import pays
+from app.services.strategy import comparisons
 from app.services.strategy.candles import Floats
 
 Truths = npt.NDArray[np.int8]
@@ -36,6 +38,8 @@ def _unless(missing: Mask, holds: Mask) -> Truths:
 
 def crosses(above: Floats, below: Floats) -> Truths:
     """Where `above` is higher than `below` now and was not at the bar before; unknown where any of the four is."""
+    if pays(len(above)):
+        return comparisons.crosses(above, below)
     missing = np.isnan(above)
     missing |= np.isnan(below)
     missing[1:] |= missing[:-1].copy()
@@ -43,6 +47,14 @@ def crosses(above: Floats, below: Floats) -> Truths:
     holds = above > below
     holds[1:] &= above[:-1] <= below[:-1]
     return _unless(missing, holds)
+
+
+def compare(op: str, left: Floats, right: Floats) -> Truths:
+    """`left` `op` `right`, one of > >= < <=; unknown where one of them is."""
+    above, below = (left, right) if op in (">", ">=") else (right, left)
+    if pays(len(above)):
+        return comparisons.reaches(above, below) if "=" in op else comparisons.exceeds(above, below)
+    return decide(above >= below if "=" in op else above > below, above, below)
 
 
 def all_of(parts: Sequence[Truths]) -> Truths:
