@@ -345,10 +345,10 @@ async def test_an_account_closed_in_the_middle_of_a_pass_ends_that_pass_and_noth
     """Its key was refused and the account is frozen while others still work on it."""
 
     class Frozen(FakeExchange):
-        async def open_orders(self) -> Sequence[ExchangeReport]:
-            listed = await super().open_orders()
+        async def query(self, symbol: str, **named: Any) -> QueryOutcome:
+            outcome = await super().query(symbol, **named)
             desk.sessions.clear()
-            return listed
+            return outcome
 
     await desk.intend(type=OrderType.LIMIT, price=D(99))
     order = await desk.submit()

@@ -63,7 +63,9 @@ class Reconciler:
             result = PassResult(account_id, trigger, self._clock.now_ms())
             try:
                 session_of(self._sessions, account_id)
-                await self._compare(result, look or await self._whole(account_id, sweep_history), sweep_history)
+                await self._compare(
+                    result, look or await self._whole(account_id, trigger, sweep_history), sweep_history
+                )
             except AskingFailed as failure:
                 result.error = failure.reason
                 if failure.freezes_account:
@@ -120,15 +122,18 @@ class Reconciler:
             between = await tx.symbols_between(result.account_id, assets) if len(assets) > 1 else ()
         return sorted(set(between) - result.swept)[:MOST_EXPLAINING]
 
-    async def _whole(self, account_id: int, sweep_history: bool) -> Look:
+    async def _whole(self, account_id: int, trigger: str, sweep_history: bool) -> Look:
+        """Everything. At recovery, when every account is asked at once, balances say whether trades are to be read, and
+        the list of all open orders follows in the first rounds."""
+        everything = sweep_history and trigger != RECOVERY
         async with self._store.transaction() as tx:
             working = counted(await tx.in_flight(account_id))
             since_ms = self._clock.exchange_now_ms() - WINDOW_MS
-            symbols = await tx.symbols_traded(account_id, since_ms) if sweep_history else ()
+            symbols = await tx.symbols_traded(account_id, since_ms) if everything else ()
         way = cheapest_way(working)
         return Look(
             account_id,
-            all_open=way.all_open or sweep_history,
+            all_open=way.all_open or everything,
             by_list=way.by_list,
             balances=True,
             trades=frozenset(symbols),

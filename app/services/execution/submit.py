@@ -129,11 +129,11 @@ class Submitter:
     async def _decide(self, tx: Transaction, order: Order, stale: str, now_ms: int) -> Step | None:
         """The attempt, or why there will be none; None when there may be one a little later."""
         by = EventSource.EXECUTOR
-        if stale:
-            return bookkeeping.expired(order, code=STALE_INTENT, reason=stale, source=by, at_ms=now_ms)
         account = await tx.account(order.account_id)
         if account is not None and account.state == "RECOVERING":
-            return None
+            return None  # books restored from a backup have as NEW what was sent since: history is asked first (F61)
+        if stale:
+            return bookkeeping.expired(order, code=STALE_INTENT, reason=stale, source=by, at_ms=now_ms)
         refusal = await self._late_refusal(tx, order)
         if refusal is not None:
             code, words = refusal
