@@ -74,6 +74,8 @@ WINDOWS: dict[str, tuple[float, float]] = {
 }
 PROCESS_FAULTS = ("crash", "stopped process", "sigterm", "commit unanswered", "restored dump")
 MARKET_FAULTS = ("ended by the exchange", "late fill", "foreign activity", "filters changed")
+#: Every class that a seed can draw.
+CLASSES = (*REQUEST_FAULTS, *STREAM_FAULTS, *WINDOWS, *PROCESS_FAULTS, *MARKET_FAULTS)
 RARE = {"surfaces after the bound": 0.15, "restored dump": 0.2, "key refused": 0.5}
 
 
@@ -89,8 +91,7 @@ class Nemesis:
     calm: bool = False
 
     def __post_init__(self) -> None:
-        names = [*REQUEST_FAULTS, *STREAM_FAULTS, *WINDOWS, *PROCESS_FAULTS, *MARKET_FAULTS]
-        for name in names:
+        for name in CLASSES:
             mood = self.rng.random()
             often = 0.12 if name in REQUEST_FAULTS or name in STREAM_FAULTS else 0.07
             rate = 0.0 if mood < 0.35 else 0.03 if mood < 0.8 else often

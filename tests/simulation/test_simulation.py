@@ -10,10 +10,12 @@ import structlog
 
 from tests.simulation.ears import listen
 from tests.simulation.mutants import MUTANTS
+from tests.simulation.nemesis import CLASSES
 from tests.simulation.run import catches, one, outcomes
+from tests.simulation.world import ACCOUNTS
 
-#: As many as a busy machine of two cores gets through in a minute; `make simulate SEEDS=20000` is for the night.
-SEEDS = 400
+#: What two cores get through in about a minute; `make simulate SEEDS=20000` is for the night.
+SEEDS = 2000
 #: Seeds among which each mutant is caught; `make simulate MUTANTS=1` looks from 0 on.
 ENOUGH = 60
 
@@ -46,11 +48,13 @@ def test_a_seed_is_the_same_world_each_time() -> None:
 
 
 @pytest.mark.usefixtures("_quiet")
-def test_seeds_are_of_the_promised_size_and_draw_faults() -> None:
-    worlds = [one(seed) for seed in range(5)]
+def test_seeds_are_of_the_promised_size_and_draw_every_class_of_fault() -> None:
+    worlds = [one(seed) for seed in range(24)]
 
-    assert all(sum(w.used.values()) > 20 and w.virtual_s > 100 for w in worlds)
-    assert all(w.orders >= 10 for w in worlds)
+    assert len(ACCOUNTS) >= 3
+    assert min(world.intents for world in worlds) >= 30
+    assert min(world.steps for world in worlds) >= 200
+    assert {name for world in worlds for name in world.used} == set(CLASSES)
 
 
 def _fingerprint(seed: int) -> str:

@@ -53,6 +53,8 @@ class Outcome:
     trace: tuple[str, ...]
     used: dict[str, int]
     orders: int
+    intents: int
+    steps: int
     slices: int
     virtual_s: float
 
@@ -108,7 +110,7 @@ class World:
         self.web = Life("web")
         self.life, self.worker = Life("worker"), None  # type: Life, SimWorker | None
         self.stopped: list[Life] = []
-        self.terminated_at_s = 0.0
+        self.terminated_at_s, self.steps = 0.0, 0
         self.trouble = Trouble(self)
         self.loop.on_death = self._crashed
 
@@ -330,14 +332,15 @@ class World:
         """All steps, then quiet until books and exchange agree."""
         self.start_worker()
         self.advance(3)
-        steps = 0
-        while not self.monitor.violations and (steps < STEPS or self._intents() < LEAST_INTENTS):
+        while not self.monitor.violations and (self.steps < STEPS or self.intents < LEAST_INTENTS):
             self.step()
-            steps += 1
+            self.steps += 1
         if not self.monitor.violations:
             self._quiet_down()
 
-    def _intents(self) -> int:
+    @property
+    def intents(self) -> int:
+        """What people and strategies have wanted so far."""
         return self.people.intents + self.strategies.entries
 
     def _quiet_down(self) -> None:
@@ -385,6 +388,8 @@ def simulate(seed: int, parts: Parts | None = None, *, keep_trace: bool = False)
         tuple(trace.lines),
         world.nemesis.used,
         len(world.database.books.orders),
+        world.intents,
+        world.steps,
         world.loop.slices,
         world.loop.time(),
     )
