@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
@@ -61,8 +61,11 @@ class AccountWork:
         """The kind of an account that has, or has had, a session."""
         return self._kinds.get(account_id, AccountKind.PAPER.value)
 
-    async def open_active(self) -> list[int]:
-        """Open sessions for active accounts that have none and close those of frozen ones; returns the new ids."""
+    async def open_active(self, reached: Collection[str] = tuple(AccountKind)) -> list[int]:
+        """Open sessions for active accounts that have none and close those of frozen ones; returns the new ids.
+
+        `reached`: kinds whose exchange is known. The others' accounts wait for theirs.
+        """
         async with self._sessions.begin() as session:
             active = col(Account.state).in_([AccountState.ACTIVE.value, AccountState.RECOVERING.value])
             joined = select(Account, Credential).join(Credential, col(Credential.account_id) == col(Account.id))
@@ -70,7 +73,7 @@ class AccountWork:
         opened = []
         for account, credential in rows:
             account_id = account.id or 0
-            if account_id in self.trading:
+            if account_id in self.trading or account.kind not in reached:
                 continue
             try:
                 key = self._vault.open(credential.private_key_box, account_id=account_id, kind=credential.kind)

@@ -81,32 +81,40 @@ class KeyWork:
         async with self._sessions.begin() as session:
             await session.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
 
-    async def work(self) -> None:
-        """Do what owners want: switch accounts off and on, remove them, make keys, check and take keys."""
+    async def work(self) -> list[int]:
+        """Do what owners want: switch accounts off and on, remove them, make keys, check and take keys.
+
+        Returns the accounts that were switched on: RECOVERING, until they have been compared with the exchange.
+        """
         if not self._published:
             await self.publish()
             self._published = True
-        await self._obey()
         for account, request in await self._newest_requests():
             if request.private_key_box is None and request.sealed_box is None:
                 await self._make_pair(account, request)
             if request.asked_at and (request.checked_at is None or request.asked_at > request.checked_at):
                 await self._try(account, request)
+        return await self._obey()
 
     # --- what owners want ------------------------------------------------------------------------------
 
-    async def _obey(self) -> None:
+    async def _obey(self) -> list[int]:
+        switched_on = []
         for account in await self._unlike_wanted():
-            state = account.wanted
+            state, reason = account.wanted, ""
+            if state == WantedState.ACTIVE.value:
+                state, reason = AccountState.RECOVERING.value, "it was switched on and is compared with the exchange"
+                switched_on.append(account.id or 0)
             async with self._sessions.begin() as session:
                 if state == WantedState.REMOVED.value:
                     await session.execute(delete(Credential).where(col(Credential.account_id) == account.id))
                     await _drop_requests(session, account.id or 0)
-                mine = update(Account).where(col(Account.id) == account.id, col(Account.wanted) == state)
-                await session.execute(mine.values(state=state, state_reason=""))
+                mine = update(Account).where(col(Account.id) == account.id, col(Account.wanted) == account.wanted)
+                await session.execute(mine.values(state=state, state_reason=reason))
                 await _tell(session, account)
             await self._drop(account.id or 0)
             log.info("account is as wanted", account_id=account.id, state=state)
+        return switched_on
 
     async def _unlike_wanted(self) -> Sequence[Account]:
         """Accounts whose state is not what their owner wants; one that is FROZEN or FAILED is not made ACTIVE so."""

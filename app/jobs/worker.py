@@ -292,7 +292,7 @@ class Worker:
             problem = await self._take_up_exchanges()
             if problem:
                 return problem
-            await self._account_work.open_active()
+            await self._account_work.open_active(self._taken_up)
         except TRANSIENT as error:
             return f"the database cannot be reached: {error}"
         return await self._recovery.round()
@@ -392,11 +392,12 @@ class Worker:
     async def _accounts_on_hint(self) -> None:
         await _wait(self._accounts_hint, 5)
         await self._account_work.provision()
-        await self._key_work.work()
+        for account_id in await self._key_work.work():
+            self._recovery.take_up(account_id)
         await self._take_up_exchanges()
         for account_id in await self._account_work.unfreeze():
             self._recovery.take_up(account_id)
-        opened = await self._account_work.open_active()
+        opened = await self._account_work.open_active(self._taken_up)
         self._account_work.consume(self._submitter, self._rounds)
         for account_id in opened:
             await self._rounds.run(account_id, trigger="opened")

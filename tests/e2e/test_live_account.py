@@ -29,16 +29,24 @@ class StandIn:
     """A paper exchange of its own, at whose address the platform believes Binance to be."""
 
     def __init__(self, folder: Path) -> None:
-        port_file, token_file = folder / "port", folder / "token"
-        token_file.write_text(TOKEN)
-        options = {"data": folder / "paper.sqlite", "port": 0, "port-file": port_file, "control-token-file": token_file}
-        given = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
-        self._log = (folder / "log").open("w")
-        command = [sys.executable, "-m", "app.paper_exchange", *given]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=self._log, stderr=subprocess.STDOUT)
-        port = wait_for(lambda: port_file.exists() and port_file.read_text().strip(), "the stand-in listens")
-        self.url = f"http://127.0.0.1:{port}"
+        self._folder = folder
+        (folder / "token").write_text(TOKEN)
+        self.port = "0"  # the system picks one, and it is kept
+        self.start()
         self.http = httpx.Client(base_url=self.url, timeout=20, trust_env=False)
+
+    def start(self) -> None:
+        """Listen, with the books as they were."""
+        folder, port_file = self._folder, self._folder / "port"
+        port_file.unlink(missing_ok=True)
+        options = {"data": "paper.sqlite", "port-file": "port", "control-token-file": "token"}
+        given = [part for name, value in options.items() for part in (f"--{name}", str(folder / value))]
+        command = [sys.executable, "-m", "app.paper_exchange", "--port", self.port, *given]
+        with (folder / "log").open("a") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        found = lambda: port_file.exists() and port_file.read_text().strip()  # noqa: E731
+        self.port = wait_for(found, "the stand-in listens", within_s=120)
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def environment(self) -> dict[str, str]:
         """The settings that send live and testnet accounts here."""
@@ -64,13 +72,12 @@ class StandIn:
 
     def stop(self) -> None:
         """End it, by its id."""
-        self.http.close()
         self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(10)
         if self.process.poll() is None:
             self.process.kill()
-        self._log.close()
+            self.process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +85,7 @@ def binance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
     stand_in = StandIn(tmp_path_factory.mktemp("binance"))
     yield stand_in
     stand_in.stop()
+    stand_in.http.close()
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +116,39 @@ def test_live_account(stack: Stack, binance: StandIn, watched: Watched) -> None:
         assert [name in ours for name in there].count(False) == 1, "what was traded there before is not in our books"
     paste_a_testnet_key(stack, binance, watched)
     remove_it(page, watched)
+
+
+def test_an_exchange_that_is_away_at_a_start_holds_up_its_own_accounts_alone(stack: Stack, binance: StandIn) -> None:
+    with Api(stack.url) as api:
+        paper = api.paper_account("Paper")
+        live = live_account(api, binance)
+        binance.stop()
+        try:
+            stack.child("worker").kill()
+            wait_for(lambda: state_of(api, live) == "RECOVERING", "the live account waits", within_s=90)
+            wait_for(stack.healthy, "the service is healthy all the same", within_s=90)
+            body = {"account_id": paper, "symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.001"}
+            api.wait_for_order(api.post("/orders", body)["id"], {"FILLED"})
+            refused = api.send("POST", "/orders", json={**body, "account_id": live, "confirm_live": True})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (409, "conflict"), refused.text
+        finally:
+            binance.start()
+        wait_for(lambda: state_of(api, live) == "ACTIVE", "it goes on once its exchange is back", within_s=90)
+        bought = api.post("/orders", {**body, "account_id": live, "confirm_live": True})
+        api.wait_for_order(bought["id"], {"FILLED"}, within_s=60)
+
+
+def live_account(api: Api, binance: StandIn) -> int:
+    """Another live account, by the API with an HMAC key, once it is active."""
+    keys = binance.control("/paper/accounts", {"label": "other", "balances": {"USDT": "1000"}})
+    given = {"label": "Other", "kind": "LIVE", "confirm_live": True, "label_again": "Other"}
+    made = api.post("/accounts", {**given, "api_key": keys["api_key"], "secret": keys["secret"]})
+    wait_for(lambda: state_of(api, made["id"]) == "ACTIVE", "the live account is active", within_s=30)
+    return int(made["id"])
+
+
+def state_of(api: Api, account_id: int) -> str:
+    return next(str(one["state"]) for one in api.get("/accounts")["accounts"] if one["id"] == account_id)
 
 
 def traded_before(binance: StandIn) -> dict[str, Any]:

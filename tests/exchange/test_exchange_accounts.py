@@ -417,8 +417,11 @@ async def test_an_account_that_is_switched_off_is_not_called_until_it_is_on_agai
     assert world.accounts.trading == {}
     assert await world.accounts.open_active() == []
     assert await world.accounts.kinds_in_use() == set()
-    assert (await want(world, account_id, WantedState.ACTIVE)).state == "ACTIVE"
-    assert await world.accounts.open_active() == [account_id]
+    await world.ask(execution.want_account, account_id=account_id, wanted=WantedState.ACTIVE)
+    assert await world.worker.work() == [account_id]  # to be compared with the exchange first
+    assert (await world.see(account_id)).state == "RECOVERING"
+    assert await world.accounts.open_active({"PAPER"}) == []  # its exchange was not reached yet
+    assert await world.accounts.open_active({"LIVE"}) == [account_id]
     assert await world.accounts.kinds_in_use() == {"LIVE"}
 
 
