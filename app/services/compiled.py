@@ -73,5 +73,9 @@ class compiled(Generic[P, R]):  # noqa: N801 - used as a decorator
             return self.plain
         import numba
 
-        ready: Callable[..., R] = numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(self.plain)
+        options: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
+        try:
+            ready: Callable[..., R] = numba.njit(cache=True, **options)(self.plain)
+        except RuntimeError:  # no folder that can be written to: compiled anew in each process
+            ready = numba.njit(**options)(self.plain)
         return ready
