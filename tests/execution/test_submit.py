@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from app.domain.clock import CorrectedClock
-from app.domain.orders import EventSource, ExchangeReport, Order, OrderStatus, OrderType, Side
+from app.domain.orders import EventSource, Order, OrderStatus, OrderType, Side
 from app.services.exchange.fake import FakeExchange
 from app.services.exchange.fake_faults import (
     Fault,
