@@ -163,7 +163,7 @@ async def test_candles_come_over_pages_with_their_gaps_and_without_the_forming_o
 
 async def test_a_list_is_held_back_when_the_budget_is_used_up(history: History) -> None:
     clock = StillClock()
-    budget = WeightBudget(clock=clock, limit_per_minute=25)
+    budget = WeightBudget(clock=clock, limit_per_minute=24)
     session = BinanceSession(
         Endpoints.paper(history.url), "key", HmacSecret("secret"), clock=clock, budget=budget, jitter=lambda: 0.0
     )

@@ -38,10 +38,10 @@ def budget(clock: HandClock) -> WeightBudget:
 
 
 def test_looking_stops_before_trading_and_trading_before_cancelling(budget: WeightBudget) -> None:
-    budget.observe(74)
+    budget.observe(79)
     assert budget.wait_s(1, Purpose.LIST) == 0
     assert budget.wait_s(1, Purpose.LIST) > 0
-    assert budget.wait_s(10, Purpose.QUERY) == 0
+    assert budget.wait_s(5, Purpose.QUERY) == 0
     assert budget.wait_s(1, Purpose.QUERY) > 0
     assert budget.wait_s(5, Purpose.PLACE) == 0
     assert budget.wait_s(1, Purpose.PLACE) > 0
