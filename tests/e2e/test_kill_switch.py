@@ -36,9 +36,13 @@ def test_flattening_does_what_its_drill_said(stack: Stack, watched: Watched) -> 
 
         cancelled = {int(number) for number in re.findall(r"^Order (\d+) ", "\n".join(said), re.M)}
         assert cancelled == {by_hand["far below"], by_hand["far above"]}
-        assert any(f"Run {run_id} leaves" in line and "after its protection is cancelled" in line for line in said)
-        assert any("(held by hand) is sold" in line for line in said)
         everything_is_gone(api, account_id, run_id, {stop_id, *cancelled})
+        exit_id, left = api.get(f"/runs/{run_id}")["plan"]["exit_order_id"], "after its protection is cancelled"
+        assert f"Run {run_id} leaves: {filled(api, exit_id)} BTCUSDT is sold at market, {left}." in said
+        mine = [o for o in api.get("/orders", account_id=account_id)["orders"] if o["run_id"] is None]
+        sale_id = next(o["id"] for o in mine if (o["side"], o["type"]) == ("SELL", "MARKET"))
+        then = f"at market once order {by_hand['far above']} is cancelled."
+        assert any(line.endswith(f"(held by hand) is sold: {filled(api, sale_id)} {then}") for line in said)
         wait_for(lambda: not differences(stack, api, account_id), "the books agree with the exchange's", within_s=60)
         assert differences(stack, api, account_id) == []
         stays_latched(watched, api, account_id)
@@ -81,6 +85,12 @@ def orders_by_hand(api: Api, account_id: int) -> dict[str, int]:
     for order_id in ids.values():
         api.wait_for_order(order_id, ["OPEN"])
     return ids
+
+
+def filled(api: Api, order_id: int) -> str:
+    order = api.order(order_id)["order"]
+    assert (order["side"], order["type"], order["status"]) == ("SELL", "MARKET", "FILLED")
+    return str(order["filled"])
 
 
 def open_drill(page: Page, account_id: int, action: str) -> list[str]:
