@@ -217,14 +217,13 @@ def _plan() -> rx.Component:
 
 def _parts() -> rx.Component:
     return data_table(
-        [">Quantity", ">Stop", ">Target", "State", "Order"],
+        [">Quantity", ">Stop", ">Target", "State"],
         RunState.parts,
         lambda row: tr(
-            td(row["quantity"], class_name="num"),
+            td(link(row["quantity"], href=row["order_href"]), class_name="num"),
             td(_or_dash(row["stop"]), class_name="num"),
             td(_or_dash(row["target"]), class_name="num"),
             td(badge(row["state"], row["tone"])),
-            td(link(row["order"], href=row["order_href"])),
         ),
         label="Parts of the position",
         testid="plan-parts",

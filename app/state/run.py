@@ -245,7 +245,6 @@ async def _parts(unit: Unit, plan: PlanView | None) -> list[Row]:
             "target": words.price(part.target_price) if part.target_price is not None else "",
             "state": part.state,
             "tone": "good" if part.rests else "" if part.state.startswith("sold") else "wait",
-            "order": str(part.order_ids[0]),
             "order_href": f"/orders/{part.order_ids[0]}",
         }
         for part in parts

@@ -7,11 +7,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select, text, update
 from sqlmodel import col
 
 from app.domain.orders import EventSource, Order, OrderRole, OrderStatus, OrderType, Side
-from app.models.execution import Incident, KillAction, KillScope, RiskLimits
+from app.models.execution import Incident, KillAction, KillScope, RiskLimits, SymbolRow
 from app.services.exchange.fake import FakeExchange
 from app.services.exchange.fake_faults import Fault, answer_lost, not_sent, refuse, request_lost
 from app.services.exchange.protocol import OcoRequest, OrderUpdate, UserEvent
@@ -19,6 +19,7 @@ from app.services.execution import plans
 from app.services.execution.intents import OrderDraft, Owner, commit_intent, request_cancel
 from app.services.execution.plan_moves import UNPROTECTED_AFTER_MS
 from app.services.execution.protection import Candle, Reason, trailed
+from app.services.execution.rows import rules_document
 from app.services.execution.store import PlanRecord
 from app.services.execution.store_memory import MemoryStore
 from app.services.execution.store_postgres import PostgresStore
@@ -539,3 +540,22 @@ async def test_no_switch_and_no_limit_refuses_what_protects_or_leaves(floor: Flo
     await floor.settle()
 
     assert (await floor.plan()).state == "PROTECTED"
+
+
+async def test_a_pair_of_which_one_order_breaks_a_filter_leaves_neither(floor: Floor) -> None:
+    await floor.enter({"targets": [{"r": "1", "close_pct": 100}]})
+    await floor.advance()
+    async with floor.world.store.transaction() as tx:
+        for order in (await tx.plan_orders(1))[1:]:
+            await request_cancel(tx, order.id, source=EventSource.PLAN, clock=floor.world.clock)
+    low = replace(RULES, max_price=D(101))
+    if isinstance(floor.world.store, MemoryStore):
+        floor.world.store.books.rules["BTCUSDT"] = low
+    else:
+        assert floor.owner is not None
+        async with floor.owner.begin() as session:
+            await session.execute(update(SymbolRow).values(rules=rules_document(low)))
+    await floor.advance()
+
+    assert [o.status for o in (await floor.orders())[1:]] == [S.CANCELED, S.CANCELED]
+    assert (await floor.plan()).state == "PROTECTING"

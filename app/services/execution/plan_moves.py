@@ -339,17 +339,24 @@ def _exiting(plan: PlanRecord, facts: PlanFacts) -> Move:
 
 
 def _has_to_wait(plan: PlanRecord, facts: PlanFacts) -> bool:
-    if facts.sells and _is_refused(facts.sells[-1], in_pair=True):
+    if not _has_failed(facts) or (facts.sells and _is_refused(facts.sells[-1], in_pair=True)):
         return False  # what takes the place of a refused pair is something else than it
     return plan.next_try_ms is not None and facts.now_ms < plan.next_try_ms
+
+
+def _has_failed(facts: PlanFacts) -> bool:
+    """Whether the newest sale came to nothing, or none could even be made."""
+    last = facts.sells[-1] if facts.sells else None
+    return last is None or (last.status in FINAL and last.status not in _PLACED)
 
 
 def _try(plan: PlanRecord, facts: PlanFacts, act: Act | None, trouble: str, alarm: Alarm | None) -> Move:
     """One more try to sell or protect; never too often. `alarm`: of coins that it does not reach."""
     if _has_to_wait(plan, facts):
         return Move(plan)
-    wait_ms = RETRY_AFTER_MS[min(plan.tries, len(RETRY_AFTER_MS) - 1)]
-    after = replace(plan, tries=plan.tries + 1, next_try_ms=facts.now_ms + wait_ms)
+    tries = plan.tries if _has_failed(facts) else 0
+    wait_ms = RETRY_AFTER_MS[min(tries, len(RETRY_AFTER_MS) - 1)]
+    after = replace(plan, tries=tries + 1, next_try_ms=facts.now_ms + wait_ms)
     if after.tries >= CALL_AFTER_TRIES and act is not None:
         alarm = Alarm("PROTECTION_REFUSED", f"{trouble} a {plan.symbol} position (plan {plan.id}); trying again")
     return Move(after, act, alarm)

@@ -12,15 +12,16 @@ the order it makes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 
 from app.domain.clock import Clock, Ids
 from app.domain.errors import Conflict, NotFound, PlumblineError
-from app.domain.money import plain
+from app.domain.money import ZERO, plain
 from app.domain.orders import FINAL, EventSource, Order, OrderRole, OrderType, Side
 from app.models.execution import PlanState
-from app.services.execution.intents import OrderDraft, Owner, commit_intent, request_cancel
+from app.services.execution.intents import OrderDraft, Owner, check_draft, commit_intent, request_cancel
 from app.services.execution.plan_moves import (
     CLOSED,
     UNPROTECTED_AFTER_MS,
@@ -62,14 +63,15 @@ async def advance(
             return await _watch(tx, plan, plan, facts, unprotected_after_ms)
         move = decide(plan, facts)
         await _alarm(tx, plan, move.alarm)
-        after = move.plan
+        after, goes_on = move.plan, move.act is None
         if move.act is not None:
             newest = max((order.id for order in facts.sells), default=0)
-            after = await _carry_out(tx, after, move.act, after_order=newest, clock=clock, ids=ids)
+            after, made = await _carry_out(tx, after, move.act, after_order=newest, clock=clock, ids=ids)
+            goes_on = made and isinstance(move.act, PlacePart)
         after = await _watch(tx, plan, after, facts, unprotected_after_ms)
-        if after == plan or move.act is not None:
+        if after == plan or not goes_on:
             return after
-        plan = after
+        plan = after  # all parts for which coins are free are made at once
     return plan
 
 
@@ -155,32 +157,43 @@ async def take_over_plan(
 
 async def _carry_out(
     tx: Transaction, plan: PlanRecord, act: Act, *, after_order: int, clock: Clock, ids: Ids
-) -> PlanRecord:
+) -> tuple[PlanRecord, bool]:
+    """The plan after the act, and whether it could be carried out."""
     match act:
         case CancelOrders(order_ids=order_ids):
             for order_id in order_ids:
                 await request_cancel(tx, order_id, source=EventSource.PLAN, clock=clock, reason=plan.exit_reason)
-            return plan
+            return plan, True
         case PlacePart(part=part):
             drafts = _drafts(plan, part)
         case SellAll(quantity=quantity):
             drafts = {OrderRole.EXIT: _draft(plan, OrderType.MARKET, quantity=quantity)}
     key = f"plan:{plan.id}:{after_order}"  # one act after each sale that was made so far
     list_id = ids.client_order_id() if len(drafts) > 1 else None
+    try:
+        await _check(tx, plan, drafts.values(), clock)
+    except PlumblineError as refusal:
+        size = plain(next(iter(drafts.values())).quantity or ZERO)
+        words = f"the {' and '.join(drafts)} for {size} {plan.symbol} could not be placed: {refusal.message}"
+        await tx.add_incident("PROTECTION_REFUSED", words, account_id=plan.account_id)
+        return plan, False
     for role, draft in drafts.items():
         owner = Owner(EventSource.PLAN, run_id=plan.run_id, plan_id=plan.id, role=role, list_client_order_id=list_id)
-        try:
-            order = await commit_intent(tx, draft, intent_key=f"{key}:{role}", owner=owner, clock=clock, ids=ids)
-        except PlumblineError as refusal:
-            size = plain(draft.quantity) if draft.quantity is not None else ""
-            words = f"the {role} for {size} {plan.symbol} could not be placed: {refusal.message}"
-            await tx.add_incident("PROTECTION_REFUSED", words, account_id=plan.account_id)
-            return plan
+        order = await commit_intent(tx, draft, intent_key=f"{key}:{role}", owner=owner, clock=clock, ids=ids)
         if role is OrderRole.STOP:
             plan = replace(plan, stop_order_id=order.id)
         elif role is OrderRole.EXIT:
             plan = replace(plan, exit_order_id=order.id)
-    return plan
+    return plan, True
+
+
+async def _check(tx: Transaction, plan: PlanRecord, drafts: Iterable[OrderDraft], clock: Clock) -> None:
+    """Before anything is written: of a pair there are both orders or none. Raises PlumblineError."""
+    facts = await tx.trading_facts(plan.account_id, plan.symbol, plan.run_id, now_ms=clock.now_ms())
+    if facts is None:
+        raise NotFound("there is no such account")
+    for draft in drafts:
+        check_draft(draft, facts)
 
 
 def _drafts(plan: PlanRecord, part: Part) -> dict[OrderRole, OrderDraft]:
