@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import psycopg
-from sqlalchemy import Select, and_, func, insert, or_, select, text, update
+from sqlalchemy import Select, Table, and_, bindparam, func, insert, inspect, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlmodel import col
+from sqlmodel import SQLModel, col
 
 from app.database.hints import Kind, Work, tell_browsers, wake_worker
 from app.domain.clock import to_datetime
@@ -57,6 +57,47 @@ GIVEN_UP = frozenset({"40001", "40P01"})
 _UNFINISHED = [s.value for s in OrderStatus if s not in FINAL]
 
 
+def _table(model: type[SQLModel]) -> Table:
+    return cast(Table, inspect(model).local_table)
+
+
+# Made once, values given as parameters: to build a statement around thirty values costs more than to send it.
+_ORDER = select(_table(OrderRow)).with_for_update()
+_ADD_ORDER = insert(_table(OrderRow)).returning(_table(OrderRow).c.id)
+_CHANGE_ORDER = update(_table(OrderRow)).where(_table(OrderRow).c.id == bindparam("this"))
+_ADD_EVENT, _ADD_ATTEMPT, _ADD_FILL = (insert(_table(row)) for row in (OrderEventRow, OrderAttempt, FillRow))
+
+
+def _holdings() -> Select[Any]:
+    """One row: total and reserved of the base asset, of the quote asset, position, quote still to be spent on buys."""
+    account, symbol = bindparam("account"), bindparam("symbol_")
+
+    def total(asset: str) -> Any:
+        return _summed(Balance.total, col(Balance.account_id) == account, col(Balance.asset) == bindparam(asset))
+
+    def reserved(*conditions: Any) -> Any:
+        working = (col(OrderRow.account_id) == account, col(OrderRow.status).in_(_UNFINISHED))
+        return _summed(OrderRow.reserved, *working, *conditions)
+
+    of_symbol = (col(PositionRow.account_id) == account, col(PositionRow.symbol) == symbol)
+    buys = (col(OrderRow.symbol) == symbol, col(OrderRow.side) == Side.BUY.value)
+    return select(
+        total("base"),
+        reserved(col(OrderRow.reserved_asset) == bindparam("base")),
+        total("quote"),
+        reserved(col(OrderRow.reserved_asset) == bindparam("quote")),
+        _summed(PositionRow.quantity, *of_symbol),
+        reserved(*buys),
+    )
+
+
+def _summed(column: Any, *conditions: Any) -> Any:
+    return func.coalesce(select(func.sum(col(column))).where(*conditions).scalar_subquery(), ZERO)
+
+
+_HOLDINGS = _holdings()
+
+
 @asynccontextmanager
 async def in_one_go(session: AsyncSession) -> AsyncIterator[None]:
     """Statements whose results nobody reads: sent one after the other without waiting for each answer.
@@ -88,8 +129,7 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
         self._repairs: list[tuple[Step, Step]] = []  # the first and the last step of each order the reconciler wrote
 
     async def _one_order(self, *conditions: Any) -> Order | None:
-        statement = select(OrderRow).where(*conditions).with_for_update().execution_options(populate_existing=True)
-        row = (await self.session.execute(statement)).scalar_one_or_none()
+        row = (await self.session.execute(_ORDER.where(*conditions))).one_or_none()
         return None if row is None else order_of(row)
 
     async def order(self, order_id: int) -> Order | None:
@@ -111,8 +151,7 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
         return await self._one_order(col(OrderRow.account_id) == account_id, col(OrderRow.intent_key) == intent_key)
 
     async def add_order(self, step: Step) -> Order:
-        statement = insert(OrderRow).values(order_values(step.order)).returning(col(OrderRow.id))
-        order_id = (await self.session.execute(statement)).scalar_one()
+        order_id = (await self.session.execute(_ADD_ORDER, order_values(step.order))).scalar_one()
         order = replace(step.order, id=int(order_id or 0))
         await self._append(replace(step, order=order))
         await self._tell(order, "order", order.id)
@@ -131,8 +170,7 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
                     await self._append(step)
                 if step.event.kind is EventKind.ATTEMPT_SENT:
                     await self._record_attempt(step.order)
-                statement = update(OrderRow).where(col(OrderRow.id) == step.order.id)
-                await self.session.execute(statement.values(changed_values(step.order)))
+                await self.session.execute(_CHANGE_ORDER, changed_values(step.order) | {"this": step.order.id})
                 if step is steps[-1]:
                     await self._tell(step.order, "order", step.order.id)
                     if step.order.plan_id is not None:
@@ -156,30 +194,28 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
 
     async def _append(self, step: Step) -> None:
         event = step.event
-        await self.session.execute(
-            insert(OrderEventRow).values(
-                order_id=step.order.id,
-                seq=step.order.version,
-                kind=event.kind.value,
-                from_status=event.from_status.value if event.from_status else None,
-                to_status=event.to_status.value,
-                source=event.source.value,
-                epoch=self._epoch,
-                payload=event.payload,
-                dedup_key=event.dedup_key,
-                occurred_at=to_datetime(event.occurred_at_ms),
-            )
-        )
+        values = {
+            "order_id": step.order.id,
+            "seq": step.order.version,
+            "kind": event.kind.value,
+            "from_status": event.from_status.value if event.from_status else None,
+            "to_status": event.to_status.value,
+            "source": event.source.value,
+            "epoch": self._epoch,
+            "payload": event.payload,
+            "dedup_key": event.dedup_key,
+            "occurred_at": to_datetime(event.occurred_at_ms),
+        }
+        await self.session.execute(_ADD_EVENT, values)
 
     async def _record_attempt(self, order: Order) -> None:
-        await self.session.execute(
-            insert(OrderAttempt).values(
-                order_id=order.id,
-                epoch=self._epoch or 0,
-                signed_timestamp_ms=order.signed_timestamp_ms,
-                recv_window_ms=order.recv_window_ms,
-            )
-        )
+        values = {
+            "order_id": order.id,
+            "epoch": self._epoch or 0,
+            "signed_timestamp_ms": order.signed_timestamp_ms,
+            "recv_window_ms": order.recv_window_ms,
+        }
+        await self.session.execute(_ADD_ATTEMPT, values)
 
     async def _book(self, order: Order, fill: Fill) -> None:
         account = await self.account(order.account_id)
@@ -192,7 +228,7 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
             found = await self._price(kind, fill.commission_asset + rules.quote_asset)
             commission_price = found[0] if found else None
         values = fill_values(order, fill) | {"commission_price": commission_price}
-        await self.session.execute(insert(FillRow).values(values))
+        await self.session.execute(_ADD_FILL, values)
         await book_fill(
             self.session,
             order=order,
@@ -277,7 +313,8 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
         rules = await self._rules(account.kind, symbol)
         price = await self._price(account.kind, symbol)
         base, quote = (rules.base_asset, rules.quote_asset) if rules else ("", "")
-        held = (await self.session.execute(_holdings(account_id, symbol, base, quote))).one()
+        given = {"account": account_id, "symbol_": symbol, "base": base, "quote": quote}
+        held = (await self.session.execute(_HOLDINGS, given)).one()
         base_total, base_reserved, quote_total, quote_reserved, position, open_buy_notional = held
         return TradingFacts(
             account=account,
@@ -411,32 +448,6 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
 
     async def _tell(self, order: Order, kind: Kind, object_id: int) -> None:
         await tell_browsers(self.session, kind, object_id, user_id=await self._user(order.account_id))
-
-
-def _holdings(account_id: int, symbol: str, base: str, quote: str) -> Select[Any]:
-    """One row: total and reserved of the base asset, of the quote asset, position, quote still to be spent on buys."""
-
-    def total(asset: str) -> Any:
-        return _summed(Balance.total, col(Balance.account_id) == account_id, col(Balance.asset) == asset)
-
-    def reserved(*conditions: Any) -> Any:
-        working = (col(OrderRow.account_id) == account_id, col(OrderRow.status).in_(_UNFINISHED))
-        return _summed(OrderRow.reserved, *working, *conditions)
-
-    of_symbol = (col(PositionRow.account_id) == account_id, col(PositionRow.symbol) == symbol)
-    buys = (col(OrderRow.symbol) == symbol, col(OrderRow.side) == Side.BUY.value)
-    return select(
-        total(base),
-        reserved(col(OrderRow.reserved_asset) == base),
-        total(quote),
-        reserved(col(OrderRow.reserved_asset) == quote),
-        _summed(PositionRow.quantity, *of_symbol),
-        reserved(*buys),
-    )
-
-
-def _summed(column: Any, *conditions: Any) -> Any:
-    return func.coalesce(select(func.sum(col(column))).where(*conditions).scalar_subquery(), ZERO)
 
 
 class PostgresStore:

@@ -36,7 +36,7 @@ from app.services.execution.bookkeeping import NEVER_ARRIVED, STALE_INTENT, Appl
 from app.services.execution.intents import INTENT_LIFE_MS
 from app.services.execution.order_lists import alike, all_new, oco_request, order_request, without_its_pair
 from app.services.execution.plans import reopen_if_bought
-from app.services.execution.store import Store, Transaction, again_if_contended
+from app.services.execution.store import AccountFacts, Store, Transaction, again_if_contended
 
 log = get_logger(__name__)
 
@@ -134,7 +134,7 @@ class Submitter:
             return None  # books restored from a backup have as NEW what was sent since: history is asked first (F61)
         if stale:
             return bookkeeping.expired(order, code=STALE_INTENT, reason=stale, source=by, at_ms=now_ms)
-        refusal = await self._late_refusal(tx, order)
+        refusal = await self._late_refusal(tx, order, account)
         if refusal is not None:
             code, words = refusal
             return bookkeeping.refused(order, code=code, reason=words, source=by, at_ms=now_ms)
@@ -144,9 +144,10 @@ class Submitter:
         window_ms = self._settings.recv_window_ms
         return bookkeeping.attempt(order, signed_timestamp_ms=now_ms, recv_window_ms=window_ms, at_ms=now_ms)
 
-    async def _late_refusal(self, tx: Transaction, order: Order) -> tuple[str, str] | None:
+    async def _late_refusal(
+        self, tx: Transaction, order: Order, account: AccountFacts | None
+    ) -> tuple[str, str] | None:
         """What forbids sending now although it was allowed at T1: the account's state, or a switch engaged since."""
-        account = await tx.account(order.account_id)
         if account is None or account.state != "ACTIVE":
             return "ACCOUNT_NOT_ACTIVE", "the account is not active"
         if order.side == "BUY":
