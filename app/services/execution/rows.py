@@ -6,6 +6,8 @@ from dataclasses import asdict, fields
 from decimal import Decimal
 from typing import Any
 
+from sqlalchemy import Row
+
 from app.domain.clock import to_datetime
 from app.domain.money import plain
 from app.domain.orders import Fill, Order, OrderRole, OrderStatus, OrderType, Side, TimeInForce
@@ -34,8 +36,8 @@ MUTABLE_ORDER_FIELDS = (
 )
 
 
-def order_of(row: OrderRow) -> Order:
-    """The domain's order of a row."""
+def order_of(row: OrderRow | Row[Any]) -> Order:
+    """The domain's order of a row, be it an object or just columns."""
     values: dict[str, Any] = {name: getattr(row, name) for name in _ORDER_FIELDS}
     values["side"] = Side(row.side)
     values["type"] = OrderType(row.type)

@@ -9,7 +9,20 @@ from decimal import Decimal
 from typing import Any, cast
 
 import psycopg
-from sqlalchemy import Select, Table, and_, bindparam, func, insert, inspect, or_, select, text, update
+from sqlalchemy import (
+    BindParameter,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    func,
+    insert,
+    inspect,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -70,7 +83,8 @@ _ADD_EVENT, _ADD_ATTEMPT, _ADD_FILL = (insert(_table(row)) for row in (OrderEven
 
 def _holdings() -> Select[Any]:
     """One row: total and reserved of the base asset, of the quote asset, position, quote still to be spent on buys."""
-    account, symbol = bindparam("account"), bindparam("symbol_")
+    account: BindParameter[int] = bindparam("account")
+    symbol: BindParameter[str] = bindparam("symbol_")
 
     def total(asset: str) -> Any:
         return _summed(Balance.total, col(Balance.account_id) == account, col(Balance.asset) == bindparam(asset))
@@ -120,9 +134,7 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
     `epoch` is the worker's fencing token; None for the web, whose few kinds of events need none.
     """
 
-    def __init__(
-        self, session: AsyncSession, epoch: int | None = None, owners: dict[int, int] | None = None
-    ) -> None:
+    def __init__(self, session: AsyncSession, epoch: int | None = None, owners: dict[int, int] | None = None) -> None:
         self.session = session
         self._epoch = epoch
         self._owners = {} if owners is None else owners  # account → user, which never changes
