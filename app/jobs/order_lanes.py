@@ -154,6 +154,8 @@ class OrderLanes:
             except (*TRANSIENT, *FAULTS) as error:
                 end_if_fenced(error)
                 log.error("a plan could not be advanced", plan_id=plan.id, error=repr(error))
+        if open_plans:  # whoever looked for orders meanwhile has passed over those that were held here
+            self.orders_hint.set()
 
     async def obey_switches(self) -> None:
         """Do what engaged kill switches have still to do; then wait for a hint."""

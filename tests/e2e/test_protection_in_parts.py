@@ -35,9 +35,9 @@ def laddered() -> dict[str, Any]:
         "sizing": {"mode": "equity_pct", "pct": "20"},
         "protect": {
             "stop": {"pct": "4"},
-            "take_profit": [{"at": {"pct": "1"}, "close_pct": 40}, {"at": {"r": "0.6"}, "close_pct": 30}],
+            "take_profit": [{"at": {"pct": "1"}, "close_pct": 40}, {"at": {"r": "0.5"}, "close_pct": 30}],
             "trail": {"pct": "1"},
-            "trail_after_r": "0.1",
+            "trail_after_r": "0.7",
             "time_stop_bars": 60,
         },
         "limits": {"max_open": 1},
@@ -58,10 +58,10 @@ def api(stack: Stack) -> Iterator[Api]:
 
 
 def waves(count: int = 600) -> bytes:
-    """Hours that rise by a quarter per cent sixteen times and then fall by one per cent four times."""
+    """Hours that rise by a quarter per cent sixteen times and then fall by 0.6 per cent four times."""
     rows, price, first_ms = [], 50_000.0, 1_700_000_000_000 // 3_600_000 * 3_600_000
     for number in range(count):
-        close = price * (1.0025 if number % 20 < 16 else 0.99)
+        close = price * (1.0025 if number % 20 < 16 else 0.994)
         high, low = max(price, close) * 1.0002, min(price, close) * 0.9998
         rows.append(f"{first_ms + number * 3_600_000},{price:.2f},{high:.2f},{low:.2f},{close:.2f},9000")
         price = round(close, 2)

@@ -227,8 +227,7 @@ def _why_leave(plan: PlanRecord, facts: PlanFacts) -> str | None:
         return hit  # where one stop has sold, no other one may be waited for
     if plan.exit_reason:
         return plan.exit_reason
-    last = facts.sells[-1] if facts.sells else None
-    if last is not None and last in stops and _is_refused(last) and plan.state == PROTECTING:
+    if plan.state == PROTECTING and any(_is_refused(o) and o.stop_price == _stop_of(plan, facts) for o in stops):
         return hit  # a pair's prices have two sides; a stop alone is refused because the price is below it
     if plan.time_stop_ms is not None and facts.now_ms >= plan.time_stop_ms:
         return Reason.TIME
@@ -283,8 +282,7 @@ def _arrange(plan: PlanRecord, facts: PlanFacts, working: tuple[Working, ...]) -
 
 
 def _wanted(plan: PlanRecord, facts: PlanFacts, quantity: Decimal) -> tuple[Part, ...]:
-    rules = facts.rules
-    stop = None if plan.stop_price is None else round_price(rules, plan.stop_price)
+    rules, stop = facts.rules, _stop_of(plan, facts)
     if plan.entry_price is None or plan.first_quantity is None:
         return protection.wanted_parts(quantity, stop, (), rules)  # the entry still buys: one stop for all of it
     first = protection.first_stop(plan, rules)
@@ -306,6 +304,11 @@ def _wanted(plan: PlanRecord, facts: PlanFacts, quantity: Decimal) -> tuple[Part
         plainly=refused - reached,
         at_once=reached,
     )
+
+
+def _stop_of(plan: PlanRecord, facts: PlanFacts) -> Decimal | None:
+    """Where the stop lies now: on the tick of the day."""
+    return None if plan.stop_price is None else round_price(facts.rules, plan.stop_price)
 
 
 def _settled(plan: PlanRecord, working: tuple[Working, ...]) -> PlanRecord:

@@ -383,6 +383,15 @@ def test_a_raised_stop_is_moved_part_by_part_and_never_placed_beside_the_old_one
     assert decide(move.plan, gone).act == PlacePart(Part(D("0.5"), D(99), D(102)))
 
 
+def test_a_stop_refused_at_the_present_price_means_sell_whatever_was_placed_after_it() -> None:
+    refused = replace(STOP, id=4, quantity=D("0.5"), stop_price=D(101), status=S.REJECTED, reject_code="-2010")
+    beside = replace(STOP, id=5, client_order_id="pl-5", quantity=D("0.499"), stop_price=D(101), status=S.SUBMITTED)
+    raised = plan(PlanState.PROTECTING, stop_price=D(101))
+    assert settled(raised, facts(refused, beside)).plan.exit_reason == "trail"
+    higher = replace(raised, stop_price=D(102))  # of an older price nothing follows for the present one
+    assert settled(higher, facts(refused, replace(beside, status=S.CANCELED), free=D("0.999"))).plan.exit_reason == ""
+
+
 def test_a_raised_stop_above_the_price_means_sell() -> None:
     refused = facts(
         replace(STOP, status=S.CANCELED),
