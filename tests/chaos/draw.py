@@ -59,6 +59,13 @@ WEATHER: Mapping[str, Callable[[Rng], Fault]] = {
     "clock off": lambda r: {"kind": "clock_skew", "skew_ms": r.choice((-700, 500))},
     "market halted": lambda r: {"kind": "halt", "where": {"symbol": "BTCUSDT"}},
 }
+#: Kinds of weather that come together: nothing is told, and who asks is shown the past.
+STORMS: Mapping[str, tuple[str, ...]] = {
+    "nothing told, all shown late": (
+        "answers lost after accepting", "events dropped", "orders visible late", "lists late",
+    ),
+    "requests late, answers lost": ("late before the engine", "answers lost after accepting"),
+}  # fmt: skip
 #: These are a state of the exchange: they take no chance.
 STATES = ("maintenance", "clock off", "market halted", "429", "418")
 #: What must be going on at the exchange for the worker to come past a point.
@@ -109,7 +116,11 @@ class Draw:
 def deck(seed: int) -> list[str]:
     """Every nemesis once, shuffled, in such an order that each ten have some of each class."""
     rng = random.Random(f"deck {seed}")
-    classes = [list(PROCESSES), [f"at {point}" for point in POINTS], [f"the exchange: {name}" for name in WEATHER]]
+    classes = [
+        list(PROCESSES),
+        [f"at {point}" for point in POINTS],
+        [f"the exchange: {name}" for name in (*WEATHER, *STORMS)],
+    ]
     for one in classes:
         rng.shuffle(one)
     placed = [((i + rng.random()) / len(one), name) for one in classes for i, name in enumerate(one)]
@@ -120,7 +131,7 @@ def draw(seed: int, number: int) -> Draw:
     """Round `number` (from 1) of the campaign with this seed."""
     rng = random.Random(f"round {seed} {number}")
     names = deck(seed)
-    kind = names[(number - 1) % len(names)]
+    kind = names[(number - 1 - number // REAL_BOUND_EVERY) % len(names)]
     real_bound = number % REAL_BOUND_EVERY == 0
     if real_bound:  # an order that never arrives, and a worker that dies over it
         kind = rng.choice(("at outcome_unknown committed", "at query answered", "worker killed"))
@@ -146,7 +157,8 @@ def draw(seed: int, number: int) -> Draw:
 
 def _needed(kind: str, rng: Rng) -> list[str]:
     if kind.startswith("the exchange: "):
-        return [kind.removeprefix("the exchange: ")]
+        name = kind.removeprefix("the exchange: ")
+        return list(STORMS.get(name, (name,)))
     point = kind.removeprefix("at ")
     return next((list(names) for what, names in NEEDED.items() if point.startswith(f"{what} ")), [])
 

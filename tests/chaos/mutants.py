@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from app.domain.orders import FINAL, EventSource
+from app.jobs.recovery import Recovery
 from app.services.exchange.binance import BinanceSession
 from app.services.exchange.protocol import Unknown
-from app.services.execution import bookkeeping
+from app.services.execution import bookkeeping, plan_moves
+from app.services.execution.order_lists import order_request
 from app.services.execution.store_postgres import PostgresTransaction
 from app.services.execution.submit import Submitter
 
@@ -33,15 +35,20 @@ def _resends_with_the_same_id() -> None:
 
 
 def _resends_after_a_restart() -> None:
-    """A worker that starts sends again what was sent and not answered before it died."""
-    original = Submitter.ask
+    """A worker that starts sends again what was sent and not answered when the last one died."""
+    original = Recovery.round
 
-    async def ask(self: Submitter, order: Any, *, source: EventSource = EventSource.EXECUTOR) -> Any:
-        if source is EventSource.RECONCILER and order.exchange_order_id is None:
-            return await self.send(replace(order, signed_timestamp_ms=self._clock.exchange_now_ms()))
-        return await original(self, order, source=source)
+    async def round_(self: Recovery) -> str:
+        async with self._store.transaction() as tx:
+            waiting = [order for order in await tx.in_flight() if order.exchange_order_id is None]
+        for order in waiting:
+            now_ms = self._clock.exchange_now_ms()
+            await self._trading[order.account_id].place(
+                order_request(order), signed_timestamp_ms=now_ms, recv_window_ms=order.recv_window_ms or 0
+            )
+        return await original(self)
 
-    Submitter.ask = ask  # type: ignore[method-assign]
+    Recovery.round = round_  # type: ignore[method-assign]
 
 
 def _drops_fills_of_cancelled() -> None:
@@ -49,6 +56,8 @@ def _drops_fills_of_cancelled() -> None:
     apply_report, apply_trades = bookkeeping.apply_report, bookkeeping.apply_trades
 
     def without_fills(order: Any, known: Any, report: Any, **rest: Any) -> Any:
+        if order.status in FINAL:
+            return bookkeeping.Applied(order)
         if report.status in ("CANCELED", "EXPIRED"):
             report = replace(report, fills=(), executed=order.filled, executed_quote=order.filled_quote)
         return apply_report(order, known, report, **rest)
@@ -95,12 +104,24 @@ def _takes_not_found_for_never() -> None:
     bookkeeping.death_bound_ms = lambda *_, **__: 0
 
 
+def _forgets_the_stop() -> None:
+    """A plan whose entry has bought is closed at once: nobody protects the position."""
+    original = plan_moves._entering
+
+    def entering(plan: Any, facts: Any) -> Any:
+        move = original(plan, facts)
+        return move if move.plan.state == plan.state else plan_moves.Move(plan_moves._closed(plan, "forgotten"))
+
+    plan_moves._entering = entering
+
+
 MUTANTS: Mapping[str, Callable[[], None]] = {
     "same id sent again": _resends_with_the_same_id,
     "sent again after a restart": _resends_after_a_restart,
     "fills of a cancelled order dropped": _drops_fills_of_cancelled,
     "marked as known before it is booked": _marks_before_it_applies,
     "not found taken for never": _takes_not_found_for_never,
+    "stop forgotten": _forgets_the_stop,
 }
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.chaos.draw import PROCESSES, WEATHER, deck, draw
+from tests.chaos.draw import PROCESSES, STORMS, WEATHER, deck, draw
 from tests.chaos.points import POINTS, Blow, BlowFile
 from tests.chaos.run import failure, rounds, summary
 
@@ -61,7 +61,11 @@ def test_a_draw_follows_from_seed_and_number_alone() -> None:
 
 
 def test_two_hundred_rounds_have_every_nemesis() -> None:
-    wanted = {*PROCESSES, *(f"at {point}" for point in POINTS), *(f"the exchange: {name}" for name in WEATHER)}
+    wanted = {
+        *PROCESSES,
+        *(f"at {point}" for point in POINTS),
+        *(f"the exchange: {name}" for name in (*WEATHER, *STORMS)),
+    }
     assert set(deck(SEED)) == wanted
     assert wanted <= {draw(SEED, n).kind for n in range(1, 201)}
 
