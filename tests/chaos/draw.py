@@ -78,6 +78,9 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "expired": ("requests lost",),
 }
 
+#: Points that a round with its few seconds may see once or twice.
+RARE = ("place_oco", "orders_from", "trades_from", "balances", "cancel_requested", "plan ")
+
 PROCESSES = (
     "worker killed", "worker killed twice", "worker stopped", "two workers", "exchange killed", "exchange stopped",
     "worker and exchange killed", "connections cut", "connections cut again and again", "database stopped",
@@ -145,7 +148,7 @@ def draw(seed: int, number: int) -> Draw:
         kind=kind,
         at_s=round(rng.uniform(0.2, LOAD_S - 1), 2),
         lasts_s=round(rng.choice((rng.uniform(0.3, 2), rng.uniform(2, 4))), 2),
-        skip=0 if kind.removeprefix("at ") in OF_RECOVERY else rng.choice((0, 0, 1, 2, 4)),
+        skip=rng.choice((0, 0, 1, 2, 4)) * (not _is_rare(kind)),
         stops=rng.random() < 0.2,
         weather=tuple(_often(name, WEATHER[name](rng), rng) for name in wanted),
         weather_words=", ".join(wanted),
@@ -161,6 +164,12 @@ def _needed(kind: str, rng: Rng) -> list[str]:
         return list(STORMS.get(name, (name,)))
     point = kind.removeprefix("at ")
     return next((list(names) for what, names in NEEDED.items() if point.startswith(f"{what} ")), [])
+
+
+def _is_rare(kind: str) -> bool:
+    """Whether a worker comes past this point so seldom that no pass of it is spared."""
+    point = kind.removeprefix("at ")
+    return point in OF_RECOVERY or point.startswith(RARE)
 
 
 def _often(name: str, fault: Fault, rng: Rng) -> Fault:

@@ -16,7 +16,7 @@ from tests.chaos.points import OF_RECOVERY, Blow
 
 STOP, CONT, KILL, TERM = signal.SIGSTOP, signal.SIGCONT, signal.SIGKILL, signal.SIGTERM
 #: How long a worker may need until it comes past an ordered point, s.
-REACHED_WITHIN_S = 6.0
+REACHED_WITHIN_S = 8.0
 Say = Callable[[str], None]
 
 

@@ -135,7 +135,11 @@ def _mutant(numbers: range, seed: int, mutant: str) -> int:
         if not result.differences:
             print(f"mutant '{mutant}': round {result.draw.number} did not see it ({result.draw.words()})", flush=True)
 
-    last = rounds(numbers, seed=seed, mutant=mutant, tell=tell, until_caught=True)[-1]
+    try:
+        last = rounds(numbers, seed=seed, mutant=mutant, tell=tell, until_caught=True)[-1]
+    except AssertionError as failed:
+        print(f"mutant '{mutant}' was caught before the first round: {failed}")
+        return 0
     if last.differences:
         print(f"mutant '{mutant}' was caught:\n{failure(last, seed)}")
         return 0
