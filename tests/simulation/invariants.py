@@ -22,6 +22,8 @@ OURS = "pl-"
 BOUND_S, PASS_S, SLACK_S = 75.0, 60.0, 35.0
 #: So long may coins of a run lie unprotected, in contact with an exchange that is well, before somebody is told.
 EXPOSED_S = 120.0
+#: A plan that makes so many orders in a minute is out of its mind.
+STORM_ORDERS = 40
 TELLS_OF_EXPOSURE = frozenset({"UNPROTECTED", "POSITION_NOT_COVERED", "PROTECTION_REFUSED", "LATE_FILL", "RESURRECTED"})
 #: What the monitor has read out of the books.
 _OF_THE_BOOKS = (
@@ -78,6 +80,7 @@ class Monitor:
         for plan_id in {after.orders[order_id].plan_id for order_id in touched}:
             if plan_id is not None:
                 self._sold_once(plan_id, after)
+                self._no_storm(plan_id, after)
         for place in list(after.adjustments)[self._seen_adjustments :]:
             key, change = place[:2], after.adjustments[place].change
             self._totals[key] = self._totals.get(key, ZERO) + change
@@ -145,6 +148,12 @@ class Monitor:
         held = self._positions.get(run, FLAT).quantity
         if still > held and not self._is_upset(run, books):
             self._fail("plan", f"orders that sell {still} work for plan {plan_id}, whose run holds {held}")
+
+    def _no_storm(self, plan_id: int, books: Books) -> None:
+        """What is refused again and again is tried again ever more slowly."""
+        newest = [books.orders[order_id].created_at_ms for order_id in books.of_plan[plan_id][-STORM_ORDERS:]]
+        if len(newest) == STORM_ORDERS and 0 <= newest[-1] - newest[0] < 60_000:
+            self._fail("storm", f"plan {plan_id} made {STORM_ORDERS} orders in {(newest[-1] - newest[0]) / 1000:.0f} s")
 
     def _is_upset(self, run: tuple[int, int, str], books: Books) -> bool:
         """Whether a run may have fewer coins than its plan can know: late fills, sales elsewhere, fees in its coin."""

@@ -136,7 +136,7 @@ class Trouble:
             self._change_filters(symbol)
 
     def _change_filters(self, symbol: str) -> None:
-        """The exchange's rules change at once; our books learn it when they are next refreshed."""
+        """The rules change at once; our books learn it from a refusal, a restart, or when they are next read."""
         world, rng = self._world, self._rng
         old = next(iter(world.lines.values())).exchange.rules()[symbol]
         step, tick = rng.choice((D("0.00001"), D("0.0001"), D("0.001"))), rng.choice((D("0.01"), D("0.1")))
@@ -144,7 +144,7 @@ class Trouble:
         for line in world.lines.values():
             line.exchange.set_rules(replace(rules, status=line.exchange.rules()[symbol].status))
         world.say("exchange", f"changes the filters of {symbol}", f"step {step}, least value {rules.min_notional}")
-        self._later(rng.uniform(1, 60), world.refresh_rules)
+        self._later(rng.uniform(1, 300), world.refresh_rules)
 
     # --- an account ------------------------------------------------------------------------------------
 

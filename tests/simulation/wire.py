@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.domain.orders import ExchangeReport, Fill
+from app.domain.symbols import SymbolRules
 from app.services.exchange import classification
 from app.services.exchange.classification import Failure
 from app.services.exchange.fake import FakeExchange
@@ -243,6 +244,10 @@ class SimSession:
 
     async def server_time_ms(self) -> int:
         return await self._list("time", self._exchange.server_time_ms)
+
+    async def symbol_rules(self) -> dict[str, SymbolRules]:
+        """As `MarketData`."""
+        return await self._list("rules", self._exchange.symbol_rules)
 
     async def user_events(self) -> AsyncIterator[UserEvent]:
         queue: asyncio.Queue[UserEvent] = asyncio.Queue()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +16,7 @@ from app.jobs.reconciling import Rounds
 from app.jobs.recovery import Recovery
 from app.jobs.user_stream import UserStream
 from app.services.exchange.clock import OffsetSample, measure_offset
+from app.services.execution.intents import TRADING
 from app.services.execution.reconcile import Reconciler
 from app.services.execution.submit import SubmitSettings, Submitter
 from app.services.runtime import SystemClock
@@ -23,6 +24,7 @@ from tests.simulation.database import Database, SimStore, StaleEpoch
 from tests.simulation.wire import Line, SimSession
 
 RECONCILE_AT_ONCE, ACCOUNT_DEADLINE_S, DRAIN_S = 4, 40.0, 12.0
+RULES_APART_S = 5.0
 RECONCILE_EVERY_S, CLOCK_EVERY_S, ACCOUNTS_EVERY_S, RENEW_EVERY_S = 60, 60, 5, 3
 #: Failures with which a worker may end: its place is taken, or what it needs is away. The next start recovers.
 MAY_END_A_WORKER = (StaleEpoch, *TRANSIENT)
@@ -54,6 +56,7 @@ class SimWorker:
         self.database = database
         self.healthy = False
         self.stopping = asyncio.Event()
+        self._rules_hint = asyncio.Event()
         self.epoch = database.books.epoch + 1
         database.edit(lambda books: setattr(books, "epoch", self.epoch))
         self._lines = lines
@@ -89,6 +92,8 @@ class SimWorker:
     def hint(self, what: str) -> None:
         """As `Worker._hint`."""
         self.lanes.hint(what)
+        if what == "rules":
+            self._rules_hint.set()
 
     async def run(self) -> None:
         """As `Worker._work`."""
@@ -106,6 +111,7 @@ class SimWorker:
 
     def _begin(self) -> list[asyncio.Task[None]]:
         loops = (*self.lanes.loops().values(), self.clock_keeper.sync_on_doubt, self.recovery.go_on)
+        loops = (*loops, self._rules_on_hint)
         jobs = (
             (ACCOUNTS_EVERY_S, self._open_accounts),
             (RECONCILE_EVERY_S, self.rounds.minute),
@@ -129,6 +135,7 @@ class SimWorker:
     async def _recover_once(self) -> str:
         try:
             await self.clock_keeper.sync()
+            await self._refresh_rules()
             await self._open_active()
         except TRANSIENT as error:
             return f"the exchange cannot be reached: {error}"
@@ -162,6 +169,19 @@ class SimWorker:
                 self._consumers[account_id] = asyncio.create_task(forever("stream", stream.run))
         for account_id in opened:
             await self.rounds.run(account_id, trigger="opened")
+
+    async def _rules_on_hint(self) -> None:
+        """As `Worker._rules_on_hint`."""
+        await self._rules_hint.wait()
+        self._rules_hint.clear()
+        await self._refresh_rules()
+        await asyncio.sleep(RULES_APART_S)
+
+    async def _refresh_rules(self) -> None:
+        """As `MarketWork.refresh_rules`, but for halts, which are told by no refusal."""
+        rules = await SimSession(self._lines[1]).symbol_rules()
+        known = {name: replace(one, status=TRADING) for name, one in rules.items()}
+        self.database.edit(lambda books: books.rules.update(known))
 
     async def _measure(self) -> OffsetSample:
         return await measure_offset(SimSession(self._lines[1]), self._clock.now_ms)  # type: ignore[arg-type]

@@ -354,6 +354,7 @@ class World:
                 line.exchange.set_price(symbol, self.price(symbol))
         for line in self.lines.values():
             line.set_stream(down=False)
+        self.refresh_rules()
         self.life.slices_left, self.skew_ms, self.life.oversleep_s = None, 0, 8.0
         differences = ["not looked at"]
         for seconds in QUIET_S:
