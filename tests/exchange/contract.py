@@ -276,7 +276,7 @@ class TradingContract:
 
     async def test_a_maker_order_that_would_take_is_refused(self, venue: Venue) -> None:
         outcome = await place(venue, order(OrderType.LIMIT_MAKER, price=await price_near(venue, "1.05")))
-        assert isinstance(outcome, Refused)
+        assert isinstance(outcome, Refused), outcome
         assert (outcome.code, outcome.message) == ("-2010", "Order would immediately match and take.")
 
     async def test_an_immediate_order_that_cannot_trade_expires_without_a_fill(self, venue: Venue) -> None:

@@ -38,8 +38,14 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+#: A sentence names at most so many choices.
+MOST_NAMED = 30
+
+
 def one_of(names: Sequence[str]) -> str:
-    """`a, b or c`."""
+    """`a, b or c`; of very many names the first ones."""
+    if len(names) > MOST_NAMED:
+        return f"{', '.join(names[:MOST_NAMED])} or one of {len(names) - MOST_NAMED} others"
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 

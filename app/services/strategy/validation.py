@@ -119,7 +119,8 @@ def _read(reader: Reader, document: dict[str, Any]) -> Strategy | None:
         _check_series(reader, good, market[1])
     if reader.errors or not (name and market and entry and order and sizing and protect and limits) or note is None:
         return None
-    specs = tuple(param for param in params.values() if param is not None)
+    # By name, as in the canonical text: the same strategy whatever order somebody wrote them in.
+    specs = tuple(param for _, param in sorted(params.items()) if param is not None)
     strategy = Strategy(
         name, note, *market, values, specs, good, entry, exit_rule, order, sizing, protect, limits,
         canonical_json(document),
