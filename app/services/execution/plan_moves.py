@@ -40,7 +40,7 @@ class PlanFacts:
     """What a plan is decided on.
 
     `sells` are its sales, oldest first. `held` is the run's position in base, net of fees paid in base; `free` is
-    what the account has of it that no working order reserves.
+    what the account has of it that no working order reserves. `is_placing`: a part was placed in this same look.
     """
 
     entry: Order | None
@@ -50,6 +50,7 @@ class PlanFacts:
     price: Decimal | None
     rules: SymbolRules
     now_ms: int
+    is_placing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,22 +343,31 @@ def _exiting(plan: PlanRecord, facts: PlanFacts) -> Move:
 
 
 def _has_to_wait(plan: PlanRecord, facts: PlanFacts) -> bool:
-    if not _has_failed(facts) or (facts.sells and _is_refused(facts.sells[-1], in_pair=True)):
+    failed = _newest_failure(facts)
+    if facts.is_placing or (failed is None and facts.sells):
+        return False
+    if failed is not None and _is_refused(failed, in_pair=True):
         return False  # what takes the place of a refused pair is something else than it
     return plan.next_try_ms is not None and facts.now_ms < plan.next_try_ms
 
 
-def _has_failed(facts: PlanFacts) -> bool:
-    """Whether the newest sale came to nothing, or none could even be made."""
-    last = facts.sells[-1] if facts.sells else None
-    return last is None or (last.status in FINAL and last.status not in _PLACED)
+def _newest_failure(facts: PlanFacts) -> Order | None:
+    """The newest sale that came to nothing, unless a newer one has reached the book. One on its way says nothing."""
+    for order in reversed(facts.sells):
+        if order.status in _PLACED:
+            return None
+        if order.status in FINAL:
+            return order
+    return None
 
 
 def _try(plan: PlanRecord, facts: PlanFacts, act: Act | None, trouble: str, alarm: Alarm | None) -> Move:
     """One more try to sell or protect; never too often. `alarm`: of coins that it does not reach."""
     if _has_to_wait(plan, facts):
         return Move(plan)
-    tries = plan.tries if _has_failed(facts) else 0
+    if facts.is_placing:
+        return Move(plan, act, alarm)  # another part of the same try
+    tries = plan.tries if _newest_failure(facts) is not None or not facts.sells else 0
     wait_ms = RETRY_AFTER_MS[min(tries, len(RETRY_AFTER_MS) - 1)]
     after = replace(plan, tries=tries + 1, next_try_ms=facts.now_ms + wait_ms)
     if after.tries >= CALL_AFTER_TRIES and act is not None:

@@ -52,24 +52,26 @@ async def advance(
     closed when they have it again, whatever the account's state.
     """
     plan = await tx.plan(plan_id)
+    is_placing = False
     for _ in range(MOST_MOVES):
         if plan is None or plan.state == CLOSED:
             return plan
         read = await _facts(tx, plan, clock)
         if read is None:
             return plan
-        facts, may_act = read
+        facts, may_act = replace(read[0], is_placing=is_placing), read[1]
         if not may_act:  # nothing can be sent for this account: wait rather than spend tries
             return await _watch(tx, plan, plan, facts, unprotected_after_ms)
         move = decide(plan, facts)
         await _alarm(tx, plan, move.alarm)
-        after, goes_on = move.plan, move.act is None
+        after, placed = move.plan, False
         if move.act is not None:
             newest = max((order.id for order in facts.sells), default=0)
             after, made = await _carry_out(tx, after, move.act, after_order=newest, clock=clock, ids=ids)
-            goes_on = made and isinstance(move.act, PlacePart)
+            placed = made and isinstance(move.act, PlacePart)
+            is_placing = is_placing or placed
         after = await _watch(tx, plan, after, facts, unprotected_after_ms)
-        if after == plan or not goes_on:
+        if not placed and (after == plan or move.act is not None):
             return after
         plan = after  # all parts for which coins are free are made at once
     return plan
