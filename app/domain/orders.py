@@ -29,7 +29,7 @@ class OrderStatus(StrEnum):
 
 
 S = OrderStatus
-#: Legal edges. EXPIRED has more, by the event `resurrected` only: see `RESURRECTION_EDGES`.
+#: Legal edges. EXPIRED and CANCELED have more, by the event `resurrected` only: see `RESURRECTION_EDGES`.
 EDGES: dict[OrderStatus, frozenset[OrderStatus]] = {
     S.NEW: frozenset({S.SUBMITTED, S.REJECTED, S.CANCELED, S.EXPIRED}),
     S.SUBMITTED: frozenset({S.OPEN, S.PARTIALLY_FILLED, S.FILLED, S.CANCELING, S.CANCELED, S.REJECTED, S.EXPIRED}),
@@ -41,9 +41,11 @@ EDGES: dict[OrderStatus, frozenset[OrderStatus]] = {
     S.REJECTED: frozenset(),
     S.EXPIRED: frozenset(),
 }
-#: Edges that only the event `resurrected` may take: a never-arrived order turned out to exist.
+#: Edges that only the event `resurrected` may take: an order that was given up as never arrived turned out to exist, or
+#: one cancelled unsent, after the books were put back to before it was sent (F61).
 RESURRECTION_EDGES: dict[OrderStatus, frozenset[OrderStatus]] = {
     S.EXPIRED: frozenset({S.OPEN, S.PARTIALLY_FILLED, S.FILLED, S.CANCELED}),
+    S.CANCELED: frozenset({S.OPEN, S.PARTIALLY_FILLED, S.FILLED, S.EXPIRED}),
 }
 FINAL = frozenset({S.FILLED, S.CANCELED, S.REJECTED, S.EXPIRED})
 #: Intent keys of what a kill switch sells begin with this.
@@ -120,7 +122,7 @@ class EventSource(StrEnum):
 
 
 def is_legal(from_status: OrderStatus, to_status: OrderStatus, *, resurrecting: bool = False) -> bool:
-    """Whether the lifecycle has this edge (`resurrecting` opens the extra edges out of EXPIRED)."""
+    """Whether the lifecycle has this edge (`resurrecting` opens the extra edges out of EXPIRED and CANCELED)."""
     if to_status in EDGES[from_status]:
         return True
     return resurrecting and to_status in RESURRECTION_EDGES.get(from_status, frozenset())

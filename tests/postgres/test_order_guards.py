@@ -51,6 +51,17 @@ def test_only_the_event_resurrected_brings_an_expired_order_back(books: Books) -
     assert books.order(order_id)["status"] == "OPEN"
 
 
+def test_only_the_event_resurrected_brings_back_what_was_cancelled_unsent(books: Books) -> None:
+    order_id = books.new_order()
+    books.step(order_id, "canceled", "CANCELED")
+
+    with refused(Refusal.EDGE, "cannot go from CANCELED to OPEN"):
+        books.step(order_id, "acknowledged", "OPEN")
+    books.step(order_id, "resurrected", "OPEN")
+
+    assert books.order(order_id)["status"] == "OPEN"
+
+
 def test_the_event_resurrected_takes_no_ordinary_edge(books: Books) -> None:
     order_id = books.open_order()
 

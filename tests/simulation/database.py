@@ -100,6 +100,11 @@ class Unit:
             if kind is None:
                 database.check()
             return
+        try:
+            self._tx.finish()
+        except StaleEpoch:
+            self._books.roll_back()
+            raise
         database.commit(self._tx, self._store.epoch)
         await Turn()
 

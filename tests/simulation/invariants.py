@@ -297,6 +297,8 @@ class Monitor:
         for account_id, line in self.lines.items():
             sent = {r.client_order_id for r in line.sent}
             self.forgotten |= {c for c in sent if (account_id, c) not in self._by_client_id}
+            new = (o for o in self.database.books.working.values() if o.status is S.NEW)
+            self.may_surface |= {o.client_order_id for o in new} & sent  # somebody may cancel it as if it were unsent
 
     # --- once all is quiet -----------------------------------------------------------------------------
 
@@ -366,6 +368,8 @@ class Monitor:
             trades = {f.trade_id for owner, f in books.fills.values() if owner == order.id}
             status = FINAL_WORDS.get(theirs.status)
             same = order.status is status if status else order.status in (S.OPEN, S.PARTIALLY_FILLED)
+            # Given up, rightly: it showed itself after the bound only, and had ended there without a trade.
+            same = same or (order.status is S.EXPIRED and status is S.CANCELED and order.exchange_order_id is None)
             if not same or order.filled != theirs.executed or trades != {f.trade_id for f in theirs.fills}:
                 found.append(
                     f"order {order.id} is {order.status} {order.filled} in our books,"

@@ -31,11 +31,15 @@ INSERT INTO execution.order_transition_rules (from_status, to_status, resurrecti
     ('CANCELING', 'CANCELED', false),
     ('CANCELING', 'REJECTED', false),
     ('CANCELING', 'EXPIRED', false),
-    -- A never-arrived order turned out to exist: only the event `resurrected` may take these.
+    -- An order thought never to have been there turned out to exist: only the event `resurrected` may take these.
     ('EXPIRED', 'OPEN', true),
     ('EXPIRED', 'PARTIALLY_FILLED', true),
     ('EXPIRED', 'FILLED', true),
-    ('EXPIRED', 'CANCELED', true);
+    ('EXPIRED', 'CANCELED', true),
+    ('CANCELED', 'OPEN', true),
+    ('CANCELED', 'PARTIALLY_FILLED', true),
+    ('CANCELED', 'FILLED', true),
+    ('CANCELED', 'EXPIRED', true);
 
 -- Events ---------------------------------------------------------------------------------------------------
 

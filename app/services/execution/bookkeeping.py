@@ -322,8 +322,9 @@ def _arrive(
     incident = None
     payload = {"exchange_order_id": report.exchange_order_id, "status": report.status}
     news: dict[str, Any] = {"exchange_order_id": report.exchange_order_id, "outcome_unknown_since_ms": None}
-    if order.status is S.EXPIRED:
-        words = f"order {order.client_order_id} surfaced after it was given up as never arrived"
+    if order.status in (S.EXPIRED, S.CANCELED):  # without an exchange id: ended as one that was never there
+        ended = "given up as never arrived" if order.status is S.EXPIRED else "cancelled as not sent yet"
+        words = f"order {order.client_order_id} surfaced after it was {ended}"
         incident = ("RESURRECTED", words)
         steps.append(
             _step(order, EventKind.RESURRECTED, source, at_ms, "resurrected", to=S.OPEN, payload=payload, **news)

@@ -215,6 +215,11 @@ class MemoryTransaction(MemorySwitches, MemoryReconciling):
         if order.exchange_order_id is not None:
             self.books.order_ids[order.account_id, order.symbol, order.exchange_order_id] = order.id
 
+    def finish(self) -> None:
+        """Last before the commit: a worker that was replaced changes nothing. Raises StaleEpoch."""
+        if self.books.journal.replaced:
+            self._fence()
+
     def _fence(self) -> None:
         if self._epoch is not None and self._epoch != self.books.epoch:
             raise StaleEpoch(f"epoch {self._epoch} was replaced by {self.books.epoch}")
@@ -386,6 +391,7 @@ class MemoryStore:
         tx = MemoryTransaction(books.begin(), self.epoch)
         try:
             yield tx
+            tx.finish()
         except BaseException:
             books.roll_back()
             raise

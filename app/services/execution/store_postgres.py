@@ -128,6 +128,10 @@ async def in_one_go(session: AsyncSession) -> AsyncIterator[None]:
         raise DBAPIError.instance(None, None, error, psycopg.Error) from error
 
 
+#: For a transaction that has changed anything.
+_FENCE = text("SELECT execution.require_epoch(:epoch, 'a change') WHERE pg_current_xact_id_if_assigned() IS NOT NULL")
+
+
 class PostgresTransaction(PostgresSwitches, PostgresReconciling):
     """`Transaction` over an SQLAlchemy session whose transaction somebody else commits.
 
@@ -138,6 +142,7 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
         self.session = session
         self._epoch = epoch
         self._owners = {} if owners is None else owners  # account → user, which never changes
+        self._is_fenced = False  # an event has shown the epoch already
         self._repairs: list[tuple[Step, Step]] = []  # the first and the last step of each order the reconciler wrote
 
     async def _one_order(self, *conditions: Any) -> Order | None:
@@ -191,7 +196,12 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
             self._repairs.append((steps[0], steps[-1]))
 
     async def finish(self) -> None:
-        """Last thing before the commit: what reconciliation did goes to the audit log, whose head is locked by it."""
+        """Last before the commit: a worker that was replaced changes nothing; repairs go to the audit log.
+
+        The log's head is locked by it, and the lease until the commit.
+        """
+        if self._epoch is not None and not self._is_fenced:
+            await self.session.execute(_FENCE, {"epoch": self._epoch})
         for first, last in self._repairs:
             order, event = last.order, last.event
             details = {"was": first.event.from_status, "is": order.status, "filled": plain(order.filled)}
@@ -205,6 +215,7 @@ class PostgresTransaction(PostgresSwitches, PostgresReconciling):
             )
 
     async def _append(self, step: Step) -> None:
+        self._is_fenced = True  # its trigger looks at the epoch
         event = step.event
         values = {
             "order_id": step.order.id,

@@ -92,6 +92,14 @@ def test_an_order_given_up_as_never_arrived_is_resurrected_with_its_fills_and_an
     assert applied.incident[0] == "RESURRECTED"
 
 
+def test_an_order_cancelled_unsent_that_the_exchange_has_is_resurrected() -> None:
+    applied = apply(replace(sent(), status=S.CANCELED), a_report("FILLED", a_fill(1, "1")))
+
+    assert path(applied) == ["OPEN", "FILLED"]
+    assert kinds(applied)[0] == "resurrected"
+    assert applied.incident == ("RESURRECTED", "order pl-one surfaced after it was cancelled as not sent yet")
+
+
 def test_a_rejected_order_that_exists_is_an_incident_and_stays_without_fills() -> None:
     applied = apply(replace(sent(), status=S.REJECTED), a_report("FILLED", a_fill(1, "1")))
 
