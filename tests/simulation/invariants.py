@@ -218,7 +218,7 @@ class Monitor:
                 self._dust.pop(plan.id, None)
             elif plan.id not in self._dust:
                 held = self._positions.get((plan.account_id, plan.run_id, plan.symbol), FLAT).quantity
-                is_dust = held * books.prices[plan.symbol][0] < books.rules[plan.symbol].min_notional
+                is_dust = _worth(held, plan.symbol, books) < books.rules[plan.symbol].min_notional
                 self._dust[plan.id] = held if is_dust else ZERO
         for key, total in self._totals.items():
             if books.totals.get(key, ZERO) != total:
@@ -257,12 +257,9 @@ class Monitor:
         """A run holds coins, all is well with the exchange, and nothing protects or sells them and nobody was told."""
         books = self.database.books
         told = {account_id for kind, _, account_id, _ in books.incidents if kind in TELLS_OF_EXPOSURE}
-        taken: dict[tuple[int, int, str], Decimal] = {}
-        for *place, quantity in books.taken:
-            taken[tuple(place)] = taken.get(tuple(place), ZERO) + quantity  # type: ignore[index]  # three of it
         for run, position in self._positions.items():
             account_id, run_id, symbol = run
-            held = position.quantity - taken.get(run, ZERO)
+            held = position.quantity - (_taken(run, books) if books.taken else ZERO)
             if not run_id or not self._is_exposed(run, held, books) or account_id in told:
                 self._exposed_since_s.pop(run, None)
                 continue
@@ -272,7 +269,7 @@ class Monitor:
                 self._fail("exposed", f"{words} and nothing protects or sells it, {now_s - since_s:.0f} s in contact")
 
     def _is_exposed(self, run: tuple[int, int, str], held: Decimal, books: Books) -> bool:
-        if held * books.prices[run[2]][0] < books.rules[run[2]].min_notional:
+        if _worth(held, run[2], books) < books.rules[run[2]].min_notional:
             return False
         plans = [p for p in books.plans.values() if (p.account_id, p.run_id, p.symbol) == run]
         if held <= max((self._dust.get(plan.id, ZERO) for plan in plans), default=ZERO):
@@ -386,10 +383,10 @@ class Monitor:
         for plan in books.plans.values():
             by_run.setdefault((plan.account_id, plan.run_id, plan.symbol), []).append(plan)
         for run, plans in by_run.items():
-            held = self._positions.get(run, FLAT).quantity
+            held = self._positions.get(run, FLAT).quantity - _taken(run, books)
             if any(_protects(plan, books) for plan in plans) or ("POSITION_NOT_COVERED", run[0]) in told:
                 continue
-            worth, least = held * books.prices[run[2]][0], books.rules[run[2]].min_notional
+            worth, least = _worth(held, run[2], books), books.rules[run[2]].min_notional
             if worth < least or held <= max(self._dust.get(plan.id, ZERO) for plan in plans):
                 continue
             if worth < 2 * least and ("PROTECTION_REFUSED", run[0]) in told:
@@ -397,6 +394,18 @@ class Monitor:
             states = ", ".join(f"plan {plan.id} {plan.state}" for plan in plans)
             found.append(f"run {run[1]} of account {run[0]} holds {held} {run[2]} without a stop ({states})")
         return found
+
+
+def _taken(run: tuple[int, int, str], books: Books) -> Decimal:
+    """What was taken from a run because somebody sold or withdrew it elsewhere."""
+    return sum((quantity for *place, quantity in books.taken if tuple(place) == run), ZERO)
+
+
+def _worth(held: Decimal, symbol: str, books: Books) -> Decimal:
+    """What as much of it as an order may sell is worth: on the step of the quantity."""
+    rules = books.rules[symbol]
+    step = max(rules.step_size, rules.market_step_size)
+    return (held // step * step if step else held) * books.prices[symbol][0]
 
 
 def _protects(plan: PlanRecord, books: Books) -> bool:
