@@ -294,6 +294,29 @@ def test_each_target_is_a_pair_and_the_rest_has_a_stop_alone() -> None:
     assert decide(protecting, facts(*placed, held=D(1), free=D(0))).plan.state == PlanState.PROTECTED
 
 
+HALF_LOST = (
+    *pair(10, "0.5", "102", status=S.REJECTED, reject_code="NOT_SENT"),
+    *pair(20, "0.3", "104", status=S.SUBMITTED),
+)
+
+
+def test_a_part_on_its_way_lets_no_other_part_that_failed_be_tried_at_once() -> None:
+    waiting = laddered(tries=1, next_try_ms=NOW_MS + 900)
+    known = facts(*HALF_LOST, held=D(1), free=D("0.7"))
+
+    assert decide(waiting, known).act is None
+    later = decide(waiting, replace(known, now_ms=NOW_MS + 900))
+    assert later.act == PlacePart(Part(D("0.5"), D(98), D(102)))
+    assert (later.plan.tries, later.plan.next_try_ms) == (2, NOW_MS + 900 + RETRY_AFTER_MS[1])
+
+
+def test_all_parts_of_one_try_are_made_in_the_same_look() -> None:
+    tried = laddered(tries=2, next_try_ms=NOW_MS + 2_000)
+    known = facts(*HALF_LOST, held=D(1), free=D("0.7"), is_placing=True)
+
+    assert decide(tried, known) == Move(tried, PlacePart(Part(D("0.5"), D(98), D(102))))
+
+
 def test_a_target_that_filled_leaves_the_other_parts_as_they_are() -> None:
     stop, target = pair(10, "0.5", "102")
     gone = (replace(stop, status=S.EXPIRED), replace(target, status=S.FILLED, filled=D("0.5")))
