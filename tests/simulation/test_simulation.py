@@ -17,7 +17,7 @@ from tests.simulation.world import ACCOUNTS
 #: What two cores get through in about a minute; `make simulate SEEDS=20000` is for the night.
 SEEDS = 2000
 #: Seeds among which each mutant is caught; `make simulate MUTANTS=1` looks from 0 on.
-ENOUGH = 60
+ENOUGH = 150
 
 
 def test_no_seed_breaks_an_invariant() -> None:
